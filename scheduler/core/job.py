@@ -1,0 +1,74 @@
+"""What a user hands in, and how it is named.
+
+A job is a circuit, a backend, shots and options; a batch is jobs that came together. `12` names batch 12
+(and its job, when it has only one); `12.3` names the third job of batch 12.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+#: The words of the Coda API for `source_framework`.
+FRAMEWORKS = ("qiskit", "cirq", "pennylane", "braket", "pyquil", "cudaq", "openqasm3")
+#: Coda takes OpenQASM text only as `openqasm3`; we keep apart what the file really is, for the local reader.
+OPENQASM = ("openqasm3", "openqasm2")
+EXECUTION_HINTS = ("program_set", "run_batch")
+SHOTS_DEFAULT = 100
+
+_REF = re.compile(r"^(?P<batch>[1-9][0-9]{0,17})(?:\.(?P<ordinal>[1-9][0-9]{0,8}))?$")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job as its owner wrote it; `code` is what would leave the machine, header block removed."""
+
+    name: str
+    code: str
+    framework: str
+    backend: str
+    shots: int = SHOTS_DEFAULT
+    accept_overage: bool = False
+    execution_hint: str | None = None
+    priority: int = 0
+    project: str | None = None
+    tags: tuple[str, ...] = ()
+    source_name: str = "circuit.qasm"
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSpec:
+    """The jobs of one file or one request; `digest` is the SHA-256 of the bytes they came in."""
+
+    name: str
+    jobs: tuple[JobSpec, ...]
+    digest: str
+    attachments: tuple[str, ...] = ()
+
+    @property
+    def again(self) -> bool:
+        return any(job.again for job in self.jobs)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class JobRef:
+    """A job's name for people: batch number and 1-based place within it; ordinal None is the whole batch."""
+
+    batch: int
+    ordinal: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> JobRef | None:
+        found = _REF.match(text)
+        if not found:
+            return None
+        return cls(int(found["batch"]), int(found["ordinal"]) if found["ordinal"] else None)
+
+    def __str__(self) -> str:
+        return str(self.batch) if self.ordinal is None else f"{self.batch}.{self.ordinal}"
+
+
+def job_label(batch_id: int, ordinal: int, batch_size: int) -> str:
+    """`12` for the only job of batch 12, `12.3` for one of several."""
+    return str(batch_id) if batch_size == 1 else f"{batch_id}.{ordinal}"
