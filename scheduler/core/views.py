@@ -1,0 +1,175 @@
+"""What the daemon answers to people and programs: plain JSON shapes, one for each question.
+
+Times are UTC in ISO 8601 with a `Z`; money is a decimal string of dollars beside a unit in its name
+(`cost_usd`), or null when it is unknown. The command and the control socket share these and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class GateView(TypedDict):
+    code: str  # "slots", "disarmed", "cap:night" …
+    sentence: str  # why it is closed, with the number or the time that opens it
+    fix: str | None  # a command that works when pasted, or null
+
+
+class NightView(TypedDict):
+    key: str  # date of its start: "2026-11-22"
+    name: str  # "Sun 22 → Mon 23 Nov"
+    opens_at: str
+    closes_at: str
+    limit_usd: str | None  # null: nothing armed, so nothing paid may be spent
+    held_usd: str
+    posted_usd: str
+    in_doubt_usd: str
+    free_usd: str | None
+
+
+class ArmedView(TypedDict):
+    night_limit_usd: str
+    once: bool  # for one night only
+    night: str | None  # which one, when once
+    by: str
+    at: str
+    reason: str
+
+
+class BackendView(TypedDict):
+    name: str  # "coda:iqm"
+    provider: str
+    kind: str
+    paid: bool
+    slots: int
+    in_flight: int
+    waiting: int
+    in_doubt: int
+    gates: list[GateView]  # closed ones that concern the whole backend
+
+
+class BatchView(TypedDict):
+    id: int
+    name: str
+    user: str
+    source: str  # "spool", "socket" or "demo"
+    created_at: str
+    size: int
+    counts: dict[str, int]  # job state -> number, only states that occur
+
+
+class NeedView(TypedDict):
+    what: str  # "in doubt", "provider refuses our credentials" …
+    job: str | None
+    sentence: str
+    fix: str | None
+
+
+class StatusView(TypedDict):
+    as_of: str
+    version: str
+    daemon: bool  # false when answered from the store because no daemon runs
+    pid: int | None
+    home: str
+    timezone: str
+    armed: ArmedView | None
+    night: NightView
+    counts: dict[str, int]
+    backends: list[BackendView]
+    batches: list[BatchView]  # the latest ones, newest first
+    needs_you: list[NeedView]
+
+
+class JobView(TypedDict):
+    job: str  # "12" or "12.3"
+    batch: int
+    name: str
+    user: str
+    state: str
+    backend: str
+    shots: int
+    framework: str
+    priority: int
+    project: str | None
+    tags: list[str]
+    created_at: str
+    ended_at: str | None
+    estimate_usd: str | None
+    cost_usd: str | None  # what it cost as far as known; null is unknown
+    reason: str | None  # the last sentence said about it
+
+
+class JobsView(TypedDict):
+    as_of: str
+    jobs: list[JobView]
+    next: int | None  # hand it back as `after` for the next page; null at the end
+
+
+class AttemptView(TypedDict):
+    attempt: str
+    ordinal: int
+    state: str
+    provider_job_id: str | None
+    provider_status: str | None
+    prepared_at: str
+    sent_at: str | None
+    ended_at: str | None
+    hold_usd: str | None
+    hold_state: str | None
+    estimated_cost_usd: str | None
+    credits_applied: str | None
+    overage_usd: str | None
+    reason: str | None
+
+
+class EventView(TypedDict):
+    at: str
+    event: str
+    sentence: str
+
+
+class ResultView(TypedDict):
+    job: str
+    counts: list[dict[str, int]]  # one per circuit in the code
+    bit_order: str
+    shots_asked: int
+    shots_returned: list[int]
+    shots_match: bool
+    folder: str | None  # where the files are; null while they are being written
+
+
+class ShowView(TypedDict):
+    as_of: str
+    job: JobView
+    gates: list[GateView]  # every closed gate of a waiting job, ranked
+    quote: str | None  # "price list: 1 × $0.30 per task + 100 × …, taken 18:41 UTC"
+    attempts: list[AttemptView]
+    events: list[EventView]
+    result: ResultView | None
+    code_sha256: str
+
+
+class SubmittedBatch(TypedDict):
+    batch: int
+    name: str
+    jobs: int
+    duplicate_of: int | None  # an unfinished batch of the same bytes: nothing was queued
+
+
+class RefusedDocument(TypedDict):
+    name: str
+    why: str
+
+
+class SubmitView(TypedDict):
+    as_of: str
+    batches: list[SubmittedBatch]
+    refused: list[RefusedDocument]
+
+
+class ChangedView(TypedDict):
+    """What a state-changing command did, one line a thing."""
+
+    as_of: str
+    changed: list[str]
+    unchanged: list[str]
