@@ -162,7 +162,7 @@ def _result(json: Any, op: str, raw: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise Unreachable(
             f"the daemon's answer to '{op}' cannot be read (HTTP {status}, {len(body)} bytes)",
-            "Command and daemon may be of different versions: compare nightshot --version and nightshot status.",
+            "Command and daemon may differ in version: compare nightshot --version and nightshot status.",
         ) from None
     raise _refusal(refusal)
 

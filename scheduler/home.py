@@ -1,8 +1,8 @@
 """Where everything lives: one directory, its folders, and the daemon's socket.
 
 Imported by every command, so it stays light: no settings, no network, nothing that takes time to load.
-A directory given by name (`--home`, NIGHTSHOT_HOME) holds everything, the configuration too: a trial home never
-picks up the configuration of the real one.
+A directory given by name (`--home`, NIGHTSHOT_HOME) holds everything, the configuration too: a trial home
+never picks up the configuration of the real one.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Home:
 
     @property
     def folders(self) -> tuple[tuple[Path, int], ...]:
-        """Every folder with the mode it is created with; the mode of an existing one is its owner's business."""
+        """Every folder and the mode it is created with; that of an existing one is its owner's business."""
         return (
             (self.root, 0o755),
             (self.inbox, 0o755),
@@ -122,7 +122,7 @@ def make_folders(home: Home) -> None:
         _make_folder(folder, mode)
     if os.stat(home.inbox).st_dev != os.stat(home.claimed).st_dev:
         raise SettingsError(
-            f"{home.inbox} is on another file system than {home.claimed}: a file could not be claimed in one step",
+            f"{home.inbox} is on another file system than {home.claimed}: no file could be claimed",
             "Mount the whole home directory, not the inbox alone.",
         )
     _point_to_socket(home)
@@ -166,7 +166,7 @@ def _make_folder(folder: Path, mode: int) -> None:
 
 
 def _point_to_socket(home: Home) -> None:
-    """Leave a link under `state` when the socket is elsewhere, so that `--home DIR` finds a service's daemon."""
+    """Leave a link under `state` when the socket is elsewhere, so that `--home DIR` finds a service."""
     pointer = home.state / SOCKET_NAME
     if pointer.is_symlink():
         pointer.unlink()
