@@ -1,0 +1,366 @@
+"""The first schema: batches, jobs, parts, attempts, results, the night's cap and who armed it."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+#: SQLite makes an INTEGER primary key its rowid only under exactly this type.
+ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "armings",
+        sa.Column("id", ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("armed", sa.Boolean(), nullable=False),
+        sa.Column("night_limit_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("once_night", sa.Text(), nullable=True),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("NOT armed OR night_limit_microusd >= 0", name=op.f("ck_armings_limit")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_armings")),
+    )
+    op.create_table(
+        "batches",
+        sa.Column("id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("ingest_key", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("size > 0", name=op.f("ck_batches_not_empty")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_batches")),
+        sa.UniqueConstraint("ingest_key", name=op.f("uq_batches_ingest_key")),
+    )
+    op.create_index(
+        "ix_batches_open",
+        "batches",
+        ["digest", "user"],
+        unique=False,
+        sqlite_where=sa.text("ended_us IS NULL"),
+        postgresql_where=sa.text("ended_us IS NULL"),
+    )
+    op.create_table(
+        "circuits",
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_circuits")),
+    )
+    op.create_table(
+        "nights",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("limit_microusd", sa.BigInteger(), nullable=False),
+        sa.Column("held_microusd", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("posted_microusd", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("opened_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "limit_microusd >= 0 AND held_microusd >= 0 AND posted_microusd >= 0",
+            name=op.f("ck_nights_money"),
+        ),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_nights")),
+    )
+    op.create_table(
+        "pauses",
+        sa.Column("backend", sa.Text(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("sentence", sa.Text(), nullable=False),
+        sa.Column("until_us", sa.BigInteger(), nullable=True),
+        sa.Column("failures", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("since_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("backend", name=op.f("pk_pauses")),
+    )
+    op.create_table(
+        "sequences",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("next", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_sequences")),
+    )
+    op.create_table(
+        "jobs",
+        sa.Column("id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=True),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("backend", sa.Text(), nullable=False),
+        sa.Column("shots", sa.Integer(), nullable=False),
+        sa.Column("framework", sa.Text(), nullable=False),
+        sa.Column("circuit_sha256", sa.Text(), nullable=False),
+        sa.Column("source_name", sa.Text(), nullable=False),
+        sa.Column("accept_overage", sa.Boolean(), nullable=False),
+        sa.Column("execution_hint", sa.Text(), nullable=True),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("published_us", sa.BigInteger(), nullable=True),
+        sa.Column("cancel_asked_us", sa.BigInteger(), nullable=True),
+        sa.Column("estimate_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("cost_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("wait_code", sa.Text(), nullable=True),
+        sa.Column("wait_until_us", sa.BigInteger(), nullable=True),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(state IN ('cancelled', 'completed', 'failed', 'rejected')) = (ended_us IS NOT NULL)",
+            name=op.f("ck_jobs_ended"),
+        ),
+        sa.CheckConstraint(
+            "state IN ('admitted', 'cancelled', 'completed', 'failed', 'in_doubt', 'rejected', 'running', 'waiting')",
+            name=op.f("ck_jobs_state"),
+        ),
+        sa.CheckConstraint("estimate_microusd >= 0 AND cost_microusd >= 0", name=op.f("ck_jobs_money")),
+        sa.CheckConstraint("published_us IS NULL OR ended_us IS NOT NULL", name=op.f("ck_jobs_published")),
+        sa.CheckConstraint("shots > 0 AND ordinal > 0", name=op.f("ck_jobs_positive")),
+        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_jobs_batch_id")),
+        sa.ForeignKeyConstraint(["circuit_sha256"], ["circuits.sha256"], name=op.f("fk_jobs_circuit_sha256")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
+        sa.UniqueConstraint("batch_id", "ordinal", name=op.f("uq_jobs_batch_id_ordinal")),
+    )
+    op.create_index("ix_jobs_batch_state", "jobs", ["batch_id", "state"], unique=False)
+    op.create_index(
+        "ix_jobs_ended",
+        "jobs",
+        ["ended_us", "state"],
+        unique=False,
+        sqlite_where=sa.text("ended_us IS NOT NULL"),
+        postgresql_where=sa.text("ended_us IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_jobs_open",
+        "jobs",
+        ["state"],
+        unique=False,
+        sqlite_where=sa.text("ended_us IS NULL"),
+        postgresql_where=sa.text("ended_us IS NULL"),
+    )
+    op.create_index(
+        "ix_jobs_ready",
+        "jobs",
+        ["backend", sa.literal_column("priority DESC"), "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting' AND estimate_microusd IS NOT NULL"),
+        postgresql_where=sa.text("state = 'waiting' AND estimate_microusd IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_jobs_unpriced",
+        "jobs",
+        ["backend", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting' AND estimate_microusd IS NULL"),
+        postgresql_where=sa.text("state = 'waiting' AND estimate_microusd IS NULL"),
+    )
+    op.create_index(
+        "ix_jobs_unpublished",
+        "jobs",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("ended_us IS NOT NULL AND published_us IS NULL"),
+        postgresql_where=sa.text("ended_us IS NOT NULL AND published_us IS NULL"),
+    )
+    op.create_table(
+        "job_events",
+        sa.Column("id", ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("job_id", sa.BigInteger(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("sentence", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_events_job_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_job_events")),
+    )
+    op.create_index("ix_job_events_job", "job_events", ["job_id", "id"], unique=False)
+    op.create_table(
+        "parts",
+        sa.Column("job_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("ordinal", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("shots", sa.Integer(), nullable=False),
+        sa.CheckConstraint("shots > 0 AND ordinal > 0", name=op.f("ck_parts_positive")),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_parts_job_id")),
+        sa.PrimaryKeyConstraint("job_id", "ordinal", name=op.f("pk_parts")),
+    )
+    op.create_table(
+        "quotes",
+        sa.Column("id", ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("job_id", sa.BigInteger(), nullable=False),
+        sa.Column("cost_microusd", sa.BigInteger(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("lines", sa.Text(), nullable=False),
+        sa.Column("raw", sa.Text(), nullable=False),
+        sa.Column("taken_us", sa.BigInteger(), nullable=False),
+        sa.Column("valid_until_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("cost_microusd >= 0", name=op.f("ck_quotes_money")),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_quotes_job_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_quotes")),
+    )
+    op.create_index("ix_quotes_job", "quotes", ["job_id"], unique=False)
+    op.create_table(
+        "attempts",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("job_id", sa.BigInteger(), nullable=False),
+        sa.Column("part_ordinal", sa.Integer(), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("posts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("backend", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("provider_job_id", sa.Text(), nullable=True),
+        sa.Column("provider_status", sa.Text(), nullable=True),
+        sa.Column("estimate_microusd", sa.BigInteger(), nullable=False),
+        sa.Column("prepared_us", sa.BigInteger(), nullable=False),
+        sa.Column("sent_us", sa.BigInteger(), nullable=True),
+        sa.Column("send_not_after_us", sa.BigInteger(), nullable=True),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("next_poll_us", sa.BigInteger(), nullable=True),
+        sa.Column("polls", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("poll_failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("estimated_cost_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("credits_applied_microcredits", sa.BigInteger(), nullable=True),
+        sa.Column("overage_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.Column("never_runs", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("raw_reply", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('finished', 'in_doubt', 'not_sent', 'prepared', 'refused', 'settled', 'submitted', 'submitting', 'written_off')",
+            name=op.f("ck_attempts_state"),
+        ),
+        sa.CheckConstraint(
+            "state NOT IN ('finished', 'in_doubt', 'settled', 'submitted', 'submitting', 'written_off') OR posts = 1",
+            name=op.f("ck_attempts_posted"),
+        ),
+        sa.CheckConstraint(
+            "state NOT IN ('finished', 'settled', 'submitted') OR provider_job_id IS NOT NULL",
+            name=op.f("ck_attempts_named_by_provider"),
+        ),
+        sa.CheckConstraint(
+            "state NOT IN ('not_sent', 'prepared', 'refused') OR provider_job_id IS NULL",
+            name=op.f("ck_attempts_not_named_by_provider"),
+        ),
+        sa.CheckConstraint("posts IN (0, 1)", name=op.f("ck_attempts_one_post")),
+        sa.ForeignKeyConstraint(
+            ["job_id", "part_ordinal"],
+            ["parts.job_id", "parts.ordinal"],
+            name=op.f("fk_attempts_job_id_part_ordinal"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_attempts")),
+        sa.UniqueConstraint(
+            "job_id", "part_ordinal", "ordinal", name=op.f("uq_attempts_job_id_part_ordinal_ordinal")
+        ),
+    )
+    op.create_index(
+        "ix_attempts_due",
+        "attempts",
+        ["next_poll_us"],
+        unique=False,
+        sqlite_where=sa.text("state = 'submitted'"),
+        postgresql_where=sa.text("state = 'submitted'"),
+    )
+    op.create_index(
+        "ix_attempts_finished",
+        "attempts",
+        ["job_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'finished'"),
+        postgresql_where=sa.text("state = 'finished'"),
+    )
+    op.create_index(
+        "ix_attempts_in_flight",
+        "attempts",
+        ["backend"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('prepared', 'submitted', 'submitting')"),
+        postgresql_where=sa.text("state IN ('prepared', 'submitted', 'submitting')"),
+    )
+    op.create_index(
+        "ix_attempts_lost",
+        "attempts",
+        ["backend"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('in_doubt', 'submitting')"),
+        postgresql_where=sa.text("state IN ('in_doubt', 'submitting')"),
+    )
+    op.create_index(
+        "ix_attempts_prepared",
+        "attempts",
+        ["prepared_us"],
+        unique=False,
+        sqlite_where=sa.text("state = 'prepared'"),
+        postgresql_where=sa.text("state = 'prepared'"),
+    )
+    op.create_index(
+        "uq_attempts_one_live",
+        "attempts",
+        ["job_id", "part_ordinal"],
+        unique=True,
+        sqlite_where=sa.text(
+            "state IN ('finished', 'in_doubt', 'prepared', 'settled', 'submitted', 'submitting')"
+        ),
+        postgresql_where=sa.text(
+            "state IN ('finished', 'in_doubt', 'prepared', 'settled', 'submitted', 'submitting')"
+        ),
+    )
+    op.create_index(
+        "uq_attempts_provider_job",
+        "attempts",
+        ["provider", "provider_job_id"],
+        unique=True,
+        sqlite_where=sa.text("provider_job_id IS NOT NULL"),
+        postgresql_where=sa.text("provider_job_id IS NOT NULL"),
+    )
+    op.create_table(
+        "holds",
+        sa.Column("attempt_id", sa.Text(), nullable=False),
+        sa.Column("night", sa.Text(), nullable=False),
+        sa.Column("amount_microusd", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("posted_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("overrun_microusd", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("evidence", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(state = 'posted') = (posted_microusd IS NOT NULL)", name=op.f("ck_holds_posted")
+        ),
+        sa.CheckConstraint("state IN ('open', 'posted', 'voided')", name=op.f("ck_holds_state")),
+        sa.CheckConstraint("amount_microusd >= 0 AND overrun_microusd >= 0", name=op.f("ck_holds_money")),
+        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name=op.f("fk_holds_attempt_id")),
+        sa.ForeignKeyConstraint(["night"], ["nights.key"], name=op.f("fk_holds_night")),
+        sa.PrimaryKeyConstraint("attempt_id", name=op.f("pk_holds")),
+    )
+    op.create_index(
+        "ix_holds_open",
+        "holds",
+        ["night"],
+        unique=False,
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    )
+    op.create_table(
+        "results",
+        sa.Column("job_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("part_ordinal", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("attempt_id", sa.Text(), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
+        sa.Column("bit_order", sa.Text(), nullable=False),
+        sa.Column("shots_returned", sa.Text(), nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("raw", sa.Text(), nullable=False),
+        sa.Column("received_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name=op.f("fk_results_attempt_id")),
+        sa.ForeignKeyConstraint(
+            ["job_id", "part_ordinal"],
+            ["parts.job_id", "parts.ordinal"],
+            name=op.f("fk_results_job_id_part_ordinal"),
+        ),
+        sa.PrimaryKeyConstraint("job_id", "part_ordinal", name=op.f("pk_results")),
+    )
+    numbers = sa.table("sequences", sa.column("name"), sa.column("next"))
+    op.bulk_insert(numbers, [{"name": "batches", "next": 1}, {"name": "jobs", "next": 1}])

@@ -1,0 +1,216 @@
+"""What the stages may ask of the store: one small protocol for each arrow, all kept by one transaction object.
+
+`write` runs a plain function in a transaction that is on disk when the call returns, and `read` runs one on a
+consistent snapshot. The function must not wait for anything: several of them may share one commit, and none
+may hold it up. Every method that changes a state names the state it read and says whether it won.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from scheduler.core.admission import BackendLoad, Candidate, NightBooks, Pause
+from scheduler.core.job import JobRef
+from scheduler.core.lifecycle import AttemptEvent, JobEvent, JobState
+from scheduler.core.records import (
+    ArmingRecord,
+    AttemptRecord,
+    BatchRecord,
+    EndedJob,
+    EventRecord,
+    FinishedTask,
+    JobRecord,
+    LostAttempt,
+    OpenTask,
+    PreparedAttempt,
+    Quote,
+    Received,
+    ReceivedBatch,
+    ResultRecord,
+    UnpricedJob,
+)
+from scheduler.core.settlement import Settlement
+from scheduler.core.task import Accepted, Completed
+
+T = TypeVar("T")
+
+
+class JobMoves(Protocol):
+    """Shared by all: move jobs along an arrow of the lifecycle and write down why."""
+
+    def move_job(
+        self, job_id: int, event: JobEvent, at_us: int, sentence: str, *, cost_microusd: int | None = None
+    ) -> bool:
+        """Move one job if it is still in a state the event may leave; False: somebody else moved it."""
+
+    def note(self, job_ids: Iterable[int], at_us: int, event: str, sentence: str) -> None:
+        """Append a line to the jobs' stories without changing their state."""
+
+    def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None: ...
+
+
+class IntakeTx(Protocol):
+    def receive(self, batches: Sequence[ReceivedBatch]) -> list[Received]:
+        """Make batches durable, each at most once by its ingest key; answers in the order given."""
+
+
+class EstimateTx(JobMoves, Protocol):
+    def waiting_backends(self) -> list[str]: ...
+
+    def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]: ...
+
+    def record_quotes(self, quotes: Sequence[Quote]) -> None: ...
+
+    def postpone_job(self, job_id: int, code: str, until_us: int | None, sentence: str, at_us: int) -> bool:
+        """Leave a waiting job waiting behind a gate of its own, and count the failure."""
+
+
+class AdmissionTx(JobMoves, Protocol):
+    def waiting_backends(self) -> list[str]: ...
+
+    def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
+        """Fill in flight, doubts and pauses from rows."""
+
+    def arming(self) -> ArmingRecord | None:
+        """The arming in force, whichever night it is for; None when disarmed."""
+
+    def night_books(self, key: str) -> NightBooks: ...
+
+    def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]: ...
+
+    def prepare_attempts(self, admitted: Sequence[tuple[Candidate, str]], at_us: int) -> list[int]:
+        """Admit jobs, each with a prepared attempt of the given id; returns the job ids that were still waiting."""
+
+
+class SubmissionTx(JobMoves, Protocol):
+    def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]: ...
+
+    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int) -> bool:
+        """PREPARED → SUBMITTING with posts = 1; False: not ours to send any more."""
+
+    def take_hold(self, attempt_id: str, night: str, amount_microusd: int, at_us: int) -> bool:
+        """Reserve money under the night's cap by one conditional update; False: it does not fit."""
+
+    def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
+        """The last look before the first byte: None to send, or the sentence why not."""
+
+    def attempt_accepted(self, attempt_id: str, outcome: Accepted, at_us: int, next_poll_us: int) -> bool:
+        """SUBMITTING or IN_DOUBT → SUBMITTED; False when the id is another attempt's or the state moved on."""
+
+    def end_attempt(
+        self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
+    ) -> bool:
+        """Close an attempt that costs nothing (refused, not sent) and give its hold back."""
+
+    def lose_sight(self, attempt_id: str, at_us: int, reason: str, raw: str = "") -> bool:
+        """SUBMITTING → IN_DOUBT; the hold stays."""
+
+    def cancel_asked(self, job_id: int) -> bool: ...
+
+    def wait_behind(self, job_id: int, code: str, until_us: int | None, sentence: str) -> None:
+        """Name the gate of its own that a job which was just sent back waits behind."""
+
+    def pause_failures(self, backend: str) -> int:
+        """How often in a row this backend was paused by failures."""
+
+    def clear_pause(self, backend: str) -> bool: ...
+
+
+class PollTx(JobMoves, Protocol):
+    def due_tasks(self, now_us: int, limit: int, without: frozenset[str]) -> list[OpenTask]: ...
+
+    def open_task(self, attempt_id: str) -> OpenTask | None: ...
+
+    def next_due_us(self) -> int | None: ...
+
+    def still_open(self, attempt_id: str, status_word: str, next_poll_us: int) -> None: ...
+
+    def poll_failed(self, attempt_id: str, reason: str, next_poll_us: int) -> None: ...
+
+    def finish_completed(self, task: OpenTask, report: Completed, at_us: int) -> bool: ...
+
+    def finish_failed(self, attempt_id: str, reason: str, raw: str, never_runs: bool, at_us: int) -> bool: ...
+
+
+class SettleTx(JobMoves, Protocol):
+    def finished_tasks(self, limit: int) -> list[FinishedTask]: ...
+
+    def settle_attempts(self, settled: Sequence[tuple[FinishedTask, Settlement]], at_us: int) -> None:
+        """FINISHED → SETTLED, holds posted, jobs completed, failed or rejected: all or nothing."""
+
+
+class PublishTx(Protocol):
+    def ended_unpublished(self, limit: int) -> list[EndedJob]: ...
+
+    def mark_published(self, job_ids: Sequence[int], at_us: int) -> list[int]:
+        """Mark jobs whose files are written; returns the batches that ended with them."""
+
+
+class ReconcileTx(SubmissionTx, Protocol):
+    def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]: ...
+
+    def write_off(self, attempt_id: str, at_us: int, reason: str) -> bool:
+        """IN_DOUBT → WRITTEN_OFF; the whole hold is posted: the money counts as spent."""
+
+
+class PeopleTx(ReconcileTx, Protocol):
+    """What commands ask and change."""
+
+    def find_job(self, ref: JobRef) -> JobRecord | None: ...
+
+    def job_record(self, job_id: int) -> JobRecord: ...
+
+    def latest_batch(self) -> int | None: ...
+
+    def job_ids_of(self, ref: JobRef) -> list[int]: ...
+
+    def list_jobs(
+        self, *, state: str | None, backend: str | None, batch: int | None, after: int | None, limit: int
+    ) -> list[JobRecord]: ...
+
+    def attempts_of(self, job_id: int) -> list[AttemptRecord]: ...
+
+    def live_attempt_of(self, job_id: int) -> AttemptRecord | None: ...
+
+    def events_of(self, job_id: int, limit: int = 200) -> list[EventRecord]: ...
+
+    def results_of(self, job_id: int) -> list[ResultRecord]: ...
+
+    def quote_of(self, job_id: int) -> str | None: ...
+
+    def candidate_of(self, job_id: int) -> Candidate: ...
+
+    def ask_cancel(self, job_id: int, at_us: int) -> None: ...
+
+    def arm(self, record: ArmingRecord, night: str) -> None: ...
+
+    def disarm(self, actor: str, reason: str, at_us: int) -> bool: ...
+
+    def in_doubt_microusd(self, night: str) -> int: ...
+
+    def state_counts(self, since_us: int) -> dict[str, int]:
+        """Jobs per state: all unfinished ones, and those that ended since `since_us`."""
+
+    def latest_batches(self, limit: int) -> list[BatchRecord]: ...
+
+    def waiting_by_backend(self) -> dict[str, int]: ...
+
+    def jobs_in_state(self, state: JobState, limit: int) -> list[JobRecord]: ...
+
+    def oldest_troubled_polls(self, failures: int, limit: int) -> list[tuple[JobRecord, str]]: ...
+
+
+class Tx(IntakeTx, EstimateTx, AdmissionTx, PollTx, SettleTx, PublishTx, PeopleTx, Protocol): ...
+
+
+class Store(Protocol):
+    """The one durable memory."""
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in a transaction that is durable on return. Raises TryAgain when the store cannot write now."""
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` on a snapshot; it must not change anything. Raises TryAgain when the store is away."""
+
+    async def close(self) -> None: ...

@@ -1,0 +1,234 @@
+"""Prices and admission: who waits for a quote, who is next in each queue, and what is in flight, from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, func, insert, select, update
+
+from scheduler.core.admission import BackendLoad, Candidate, NightBooks, Pause
+from scheduler.core.lifecycle import ATTEMPT_IN_FLIGHT, AttemptState, JobEvent, JobState
+from scheduler.core.records import ArmingRecord, Quote, UnpricedJob
+from scheduler.core.task import RunRequest
+from scheduler.store.moves import Moves, in_states, is_state
+from scheduler.store.schema import armings, attempts, circuits, job_events, jobs, nights, pauses, quotes
+
+_WAITING = is_state(jobs.c.state, JobState.WAITING)
+_UNPRICED_JOB = jobs.c.estimate_microusd.is_(None)
+_PRICED_JOB = jobs.c.estimate_microusd.is_not(None)
+_DUE = (jobs.c.wait_until_us.is_(None)) | (jobs.c.wait_until_us <= bindparam("_now"))
+
+#: What a provider needs to know of a job, in the order in which `request_of` reads it.
+REQUEST_COLUMNS = (
+    jobs.c.backend,
+    circuits.c.code,
+    jobs.c.framework,
+    jobs.c.shots,
+    jobs.c.accept_overage,
+    jobs.c.execution_hint,
+)
+
+
+def with_circuit(statement: Select[Any]) -> Select[Any]:
+    return statement.join(circuits, circuits.c.sha256 == jobs.c.circuit_sha256)
+
+
+def request_of(row: Row[Any], attempt_id: str) -> RunRequest:
+    return RunRequest(
+        attempt_id=attempt_id,
+        device=row.backend.partition(":")[2],
+        code=row.code,
+        framework=row.framework,
+        shots=row.shots,
+        accept_overage=row.accept_overage,
+        execution_hint=row.execution_hint,
+    )
+
+
+_UNPRICED = (
+    with_circuit(select(jobs.c.id, jobs.c.failures, *REQUEST_COLUMNS).select_from(jobs))
+    .where(_WAITING, _UNPRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
+    .order_by(jobs.c.id)
+    .limit(bindparam("_limit"))
+)
+_PRICE_JOB = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("_id"), _WAITING)
+    .values(estimate_microusd=bindparam("_cost"), failures=0, wait_code=None, wait_until_us=None, reason=None)
+)
+_POSTPONE = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("_id"), _WAITING)
+    .values(
+        wait_code=bindparam("_code"),
+        wait_until_us=bindparam("_until"),
+        reason=bindparam("_reason"),
+        failures=jobs.c.failures + 1,
+    )
+)
+_CANDIDATE_COLUMNS = (
+    jobs.c.id,
+    jobs.c.backend,
+    jobs.c.estimate_microusd,
+    jobs.c.wait_until_us,
+    jobs.c.wait_code,
+    jobs.c.reason,
+)
+_HEADS = (
+    select(*_CANDIDATE_COLUMNS)
+    .where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"))
+    # A job that waits behind a gate of its own (credits, a retry) must not stand in the others' way.
+    .where(jobs.c.wait_code.is_(None) | (jobs.c.wait_until_us <= bindparam("_now")))
+    .order_by(jobs.c.priority.desc(), jobs.c.id)
+    .limit(bindparam("_limit"))
+)
+#: The next backend in the index after a given one: a walk over the few names, not over a million rows.
+_NEXT_BACKEND = [
+    select(jobs.c.backend)
+    .where(_WAITING, priced, jobs.c.backend > bindparam("_after"))
+    .order_by(jobs.c.backend)
+    .limit(1)
+    for priced in (_UNPRICED_JOB, _PRICED_JOB)
+]
+_LAST_ARMING = select(armings).order_by(armings.c.id.desc()).limit(1)
+_IN_FLIGHT = (
+    select(attempts.c.backend, func.count())
+    .where(in_states(attempts.c.state, ATTEMPT_IN_FLIGHT))
+    .group_by(attempts.c.backend)
+)
+_IN_DOUBT = (
+    select(attempts.c.backend, func.count(), func.sum(attempts.c.estimate_microusd))
+    .where(in_states(attempts.c.state, {AttemptState.SUBMITTING, AttemptState.IN_DOUBT}))
+    .where(attempts.c.state == AttemptState.IN_DOUBT.value)
+    .group_by(attempts.c.backend)
+)
+_NIGHT = select(nights).where(nights.c.key == bindparam("_key"))
+_LAST_TRY = (
+    select(attempts.c.job_id, func.max(attempts.c.ordinal))
+    .where(attempts.c.job_id.in_(bindparam("_ids", expanding=True)))
+    .group_by(attempts.c.job_id)
+)
+_PAUSES = select(pauses)
+_ATTEMPTS, _QUOTES, _EVENTS = insert(attempts), insert(quotes), insert(job_events)
+
+
+def candidate(row: Any) -> Candidate:
+    return Candidate(row.id, row.backend, row.estimate_microusd, row.wait_until_us, row.wait_code, row.reason)
+
+
+class Admission(Moves):
+    def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
+        rows = self._c.execute(_UNPRICED, {"_backend": backend, "_now": now_us, "_limit": limit})
+        return [UnpricedJob(r.id, r.failures, request_of(r, f"estimate-{r.id}")) for r in rows]
+
+    def record_quotes(self, quoted: Sequence[Quote]) -> None:
+        if not quoted:
+            return
+        for quote in quoted:
+            self._c.execute(_PRICE_JOB, {"_id": quote.job_id, "_cost": quote.cost_microusd})
+        rows = [
+            {
+                "job_id": q.job_id,
+                "cost_microusd": q.cost_microusd,
+                "source": q.source,
+                "lines": q.lines,
+                "raw": q.raw,
+                "taken_us": q.taken_us,
+                "valid_until_us": q.valid_until_us,
+            }
+            for q in quoted
+        ]
+        self._c.execute(_QUOTES, rows)
+
+    def postpone_job(self, job_id: int, code: str, until_us: int | None, sentence: str, at_us: int) -> bool:
+        values = {"_id": job_id, "_code": code, "_until": until_us, "_reason": sentence}
+        if self._c.execute(_POSTPONE, values).rowcount != 1:
+            return False
+        self.note((job_id,), at_us, "postpone", sentence)
+        return True
+
+    def waiting_backends(self) -> list[str]:
+        found: set[str] = set()
+        for statement in _NEXT_BACKEND:
+            name = ""
+            while (following := self._c.execute(statement, {"_after": name}).scalar()) is not None:
+                found.add(following)
+                name = following
+        return sorted(found)
+
+    def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
+        in_flight = {name: count for name, count in self._c.execute(_IN_FLIGHT)}
+        doubts = {name: (count, int(micro)) for name, count, micro in self._c.execute(_IN_DOUBT)}
+        paused = {
+            row.backend: Pause(row.code, row.sentence, row.until_us) for row in self._c.execute(_PAUSES)
+        }
+        return [
+            replace(
+                load,
+                in_flight=in_flight.get(load.name, 0),
+                in_doubt=doubts.get(load.name, (0, 0))[0],
+                exposure_microusd=doubts.get(load.name, (0, 0))[1],
+                pause=paused.get(load.name),
+            )
+            for load in loads
+        ]
+
+    def night_books(self, key: str) -> NightBooks:
+        row = self._c.execute(_NIGHT, {"_key": key}).first()
+        arming = self.arming()
+        in_force = arming is not None and arming.once_night in (None, key)
+        if row is None:
+            return NightBooks(key, arming.night_limit_microusd if arming and in_force else None)
+        # A cap lives in its row once the night has one; disarmed, nothing more may be promised under it.
+        return NightBooks(
+            key, row.limit_microusd if in_force else None, row.held_microusd, row.posted_microusd
+        )
+
+    def arming(self) -> ArmingRecord | None:
+        row = self._c.execute(_LAST_ARMING).first()
+        if row is None or not row.armed:
+            return None
+        return ArmingRecord(row.night_limit_microusd, row.once_night, row.actor, row.reason, row.at_us)
+
+    def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]:
+        rows = self._c.execute(_HEADS, {"_backend": backend, "_now": now_us, "_limit": limit})
+        return [candidate(row) for row in rows]
+
+    def candidate_of(self, job_id: int) -> Candidate:
+        row = self._c.execute(select(*_CANDIDATE_COLUMNS).where(jobs.c.id == job_id)).one()
+        return candidate(row)
+
+    def prepare_attempts(self, admitted: Sequence[tuple[Candidate, str]], at_us: int) -> list[int]:
+        moved = set(self.move_jobs([job.job_id for job, _ in admitted], JobEvent.ADMIT, "admitted"))
+        ours = [(job, attempt_id) for job, attempt_id in admitted if job.job_id in moved]
+        if not ours:
+            return []
+        tried = {job_id: last for job_id, last in self._c.execute(_LAST_TRY, {"_ids": sorted(moved)})}
+        rows = [
+            {
+                "id": attempt_id,
+                "job_id": job.job_id,
+                "part_ordinal": 1,
+                "ordinal": tried.get(job.job_id, 0) + 1,
+                "state": AttemptState.PREPARED.value,
+                "backend": job.backend,
+                "provider": job.backend.partition(":")[0],
+                "estimate_microusd": job.estimate_microusd,
+                "prepared_us": at_us,
+            }
+            for job, attempt_id in ours
+        ]
+        self._c.execute(_ATTEMPTS, rows)
+        events = [
+            {
+                "job_id": job.job_id,
+                "at_us": at_us,
+                "event": JobEvent.ADMIT.value,
+                "sentence": f"admitted to {job.backend} as attempt {attempt_id}",
+            }
+            for job, attempt_id in ours
+        ]
+        self._c.execute(_EVENTS, events)
+        return sorted(moved)

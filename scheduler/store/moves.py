@@ -1,0 +1,141 @@
+"""State writes that every stage shares. Each names the states it may leave, so a rescuer never overwrites a finisher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from scheduler.core.admission import Pause
+from scheduler.core.lifecycle import (
+    JOB_ARROWS,
+    JOB_ENDED,
+    JobEvent,
+    JobState,
+    job_states_before,
+)
+from scheduler.store.schema import job_events, jobs, pauses, sequences
+
+
+def is_state(column: ColumnElement[Any], state: str) -> ColumnElement[bool]:
+    """`state = 'waiting'` written out: SQLite uses a partial index only when it sees the literal."""
+    return column == literal_column(f"'{state}'")
+
+
+def in_states(column: ColumnElement[Any], states: Iterable[str]) -> ColumnElement[bool]:
+    """The same for a set, written exactly as the schema's partial indexes write it."""
+    return column.in_([literal_column(f"'{state}'") for state in sorted(states)])
+
+
+def targets_of(event: JobEvent) -> JobState:
+    """The one state an event leads to, whatever it left."""
+    (target,) = {after for (_, e), after in JOB_ARROWS.items() if e == event}
+    return target
+
+
+_EVENTS = insert(job_events)
+_SOURCES = {event: sorted(job_states_before(event)) for event in JobEvent}
+_MOVE_ONE = {
+    event: update(jobs)
+    .where(jobs.c.id == bindparam("_id"), jobs.c.state.in_(_SOURCES[event]))
+    .values(
+        state=targets_of(event).value,
+        reason=bindparam("_reason"),
+        wait_code=None,
+        wait_until_us=None,
+        **(
+            {
+                "ended_us": bindparam("_at"),
+                "cost_microusd": func.coalesce(
+                    bindparam("_cost", type_=jobs.c.cost_microusd.type), jobs.c.cost_microusd
+                ),
+            }
+            if targets_of(event) in JOB_ENDED
+            else {}
+        ),
+    )
+    for event in JobEvent
+}
+_MOVE_MANY = {
+    event: update(jobs)
+    .where(jobs.c.id.in_(bindparam("_ids", expanding=True)), jobs.c.state.in_(_SOURCES[event]))
+    .values(state=targets_of(event).value, reason=bindparam("_reason"), wait_code=None, wait_until_us=None)
+    .returning(jobs.c.id)
+    for event in JobEvent
+    if targets_of(event) not in JOB_ENDED
+}
+_TAKE_NUMBERS = (
+    update(sequences)
+    .where(sequences.c.name == bindparam("_name"))
+    .values(next=sequences.c.next + bindparam("_count"))
+    .returning(sequences.c.next)
+)
+
+
+class Moves:
+    """The base of the transaction object: a connection inside an open transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    def insert_ignoring(self, table: Any, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert rows whose key may already be there, and then leave what is there alone."""
+        dialect = postgresql if self._c.dialect.name == "postgresql" else sqlite
+        self._c.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+    def upsert(self, table: Any, key: str, row: dict[str, Any]) -> None:
+        dialect = postgresql if self._c.dialect.name == "postgresql" else sqlite
+        others = {name: value for name, value in row.items() if name != key}
+        self._c.execute(
+            dialect.insert(table).values(**row).on_conflict_do_update(index_elements=[key], set_=others)
+        )
+
+    def take_numbers(self, name: str, count: int) -> range:
+        """Reserve `count` consecutive numbers; a rolled-back transaction gives them back."""
+        after = self._c.execute(_TAKE_NUMBERS, {"_name": name, "_count": count}).scalar_one()
+        return range(after - count, after)
+
+    def move_job(
+        self, job_id: int, event: JobEvent, at_us: int, sentence: str, *, cost_microusd: int | None = None
+    ) -> bool:
+        values: dict[str, Any] = {"_id": job_id, "_reason": sentence}
+        if targets_of(event) in JOB_ENDED:
+            values |= {"_at": at_us, "_cost": cost_microusd}
+        if self._c.execute(_MOVE_ONE[event], values).rowcount != 1:
+            return False
+        self.note((job_id,), at_us, event, sentence)
+        return True
+
+    def move_jobs(self, job_ids: Sequence[int], event: JobEvent, sentence: str) -> list[int]:
+        """Move many along one arrow; returns those that moved. The story is the caller's to note."""
+        if not job_ids:
+            return []
+        return sorted(
+            self._c.execute(_MOVE_MANY[event], {"_ids": list(job_ids), "_reason": sentence}).scalars()
+        )
+
+    def note(self, job_ids: Iterable[int], at_us: int, event: str, sentence: str) -> None:
+        rows = [{"job_id": i, "at_us": at_us, "event": str(event), "sentence": sentence} for i in job_ids]
+        if rows:
+            self._c.execute(_EVENTS, rows if len(rows) > 1 else rows[0])
+
+    def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None:
+        failures = 1 + self.pause_failures(backend)
+        row = {
+            "backend": backend,
+            "code": pause.code,
+            "sentence": pause.sentence,
+            "until_us": pause.until_us,
+            "failures": failures,
+            "since_us": at_us,
+        }
+        self.upsert(pauses, "backend", row)
+
+    def pause_failures(self, backend: str) -> int:
+        found = self._c.execute(select(pauses.c.failures).where(pauses.c.backend == backend)).scalar()
+        return int(found or 0)
+
+    def clear_pause(self, backend: str) -> bool:
+        return self._c.execute(pauses.delete().where(pauses.c.backend == backend)).rowcount == 1

@@ -1,0 +1,162 @@
+"""What commands ask and change: lists, stories, arming, cancelling."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select, update
+
+from scheduler.core.job import JobRef
+from scheduler.core.lifecycle import ATTEMPT_LIVE, AttemptState, HoldState, JobState
+from scheduler.core.records import (
+    ArmingRecord,
+    AttemptRecord,
+    BatchRecord,
+    EventRecord,
+    JobRecord,
+    ResultRecord,
+)
+from scheduler.store.moves import in_states, is_state
+from scheduler.store.publication import Publication, job_record, job_rows
+from scheduler.store.schema import armings, attempts, batches, holds, job_events, jobs, nights
+
+_OPEN_COUNTS = select(jobs.c.state, func.count()).where(jobs.c.ended_us.is_(None)).group_by(jobs.c.state)
+_ENDED_COUNTS = (
+    select(jobs.c.state, func.count())
+    .where(jobs.c.ended_us.is_not(None), jobs.c.ended_us >= bindparam("_since"))
+    .group_by(jobs.c.state)
+)
+_WAITING = is_state(jobs.c.state, JobState.WAITING)
+_WAITING_COUNTS = [
+    select(func.count()).where(_WAITING, priced, jobs.c.backend == bindparam("_backend"))
+    for priced in (jobs.c.estimate_microusd.is_(None), jobs.c.estimate_microusd.is_not(None))
+]
+_IN_DOUBT_MONEY = (
+    select(func.coalesce(func.sum(holds.c.amount_microusd), 0))
+    .select_from(holds.join(attempts, attempts.c.id == holds.c.attempt_id))
+    .where(
+        holds.c.night == bindparam("_night"),
+        is_state(holds.c.state, HoldState.OPEN),
+        attempts.c.state == AttemptState.IN_DOUBT.value,
+    )
+)
+_BATCH_COUNTS = (
+    select(jobs.c.batch_id, jobs.c.state, func.count())
+    .where(jobs.c.batch_id.in_(bindparam("_ids", expanding=True)))
+    .group_by(jobs.c.batch_id, jobs.c.state)
+)
+
+
+class People(Publication):
+    def latest_batch(self) -> int | None:
+        return self._c.execute(select(func.max(batches.c.id))).scalar()
+
+    def find_job(self, ref: JobRef) -> JobRecord | None:
+        where = [jobs.c.batch_id == ref.batch, jobs.c.ordinal == (ref.ordinal or 1)]
+        row = self._c.execute(job_rows(*where)).first()
+        if row is None or (ref.ordinal is None and row.batch_size > 1):
+            return None
+        return job_record(row)
+
+    def job_record(self, job_id: int) -> JobRecord:
+        return job_record(self._c.execute(job_rows(jobs.c.id == job_id)).one())
+
+    def job_ids_of(self, ref: JobRef) -> list[int]:
+        statement = select(jobs.c.id).where(jobs.c.batch_id == ref.batch).order_by(jobs.c.ordinal)
+        if ref.ordinal is not None:
+            statement = statement.where(jobs.c.ordinal == ref.ordinal)
+        return list(self._c.execute(statement).scalars())
+
+    def list_jobs(
+        self, *, state: str | None, backend: str | None, batch: int | None, after: int | None, limit: int
+    ) -> list[JobRecord]:
+        statement = job_rows().order_by(jobs.c.id).limit(limit)
+        if state is not None:
+            statement = statement.where(jobs.c.state == state)
+        if backend is not None:
+            statement = statement.where(jobs.c.backend == backend)
+        if batch is not None:
+            statement = statement.where(jobs.c.batch_id == batch)
+        if after is not None:
+            statement = statement.where(jobs.c.id > after)
+        return [job_record(row) for row in self._c.execute(statement)]
+
+    def jobs_in_state(self, state: JobState, limit: int) -> list[JobRecord]:
+        statement = job_rows(is_state(jobs.c.state, state), jobs.c.ended_us.is_(None)).order_by(jobs.c.id)
+        return [job_record(row) for row in self._c.execute(statement.limit(limit))]
+
+    def attempts_of(self, job_id: int) -> list[AttemptRecord]:
+        return self.attempts_by_job([job_id]).get(job_id, [])
+
+    def live_attempt_of(self, job_id: int) -> AttemptRecord | None:
+        return next((a for a in self.attempts_of(job_id) if a.state in ATTEMPT_LIVE), None)
+
+    def results_of(self, job_id: int) -> list[ResultRecord]:
+        return self.results_by_job([job_id]).get(job_id, [])
+
+    def quote_of(self, job_id: int) -> str | None:
+        return self.quotes_by_job([job_id]).get(job_id)
+
+    def events_of(self, job_id: int, limit: int = 200) -> list[EventRecord]:
+        statement = (
+            select(job_events).where(job_events.c.job_id == job_id).order_by(job_events.c.id).limit(limit)
+        )
+        return [EventRecord(r.at_us, r.event, r.sentence) for r in self._c.execute(statement)]
+
+    def ask_cancel(self, job_id: int, at_us: int) -> None:
+        self._c.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_asked_us=at_us))
+
+    def arm(self, record: ArmingRecord, night: str) -> None:
+        row = {
+            "armed": True,
+            "night_limit_microusd": record.night_limit_microusd,
+            "once_night": record.once_night,
+            "actor": record.actor,
+            "reason": record.reason,
+            "at_us": record.at_us,
+        }
+        self._c.execute(insert(armings), row)
+        # A night that has begun keeps its books; only its limit changes.
+        changed = update(nights).where(nights.c.key == night)
+        self._c.execute(changed.values(limit_microusd=record.night_limit_microusd))
+
+    def disarm(self, actor: str, reason: str, at_us: int) -> bool:
+        was_armed = self.arming() is not None
+        row = {"armed": False, "actor": actor, "reason": reason, "at_us": at_us}
+        self._c.execute(insert(armings), row)
+        return was_armed
+
+    def in_doubt_microusd(self, night: str) -> int:
+        return int(self._c.execute(_IN_DOUBT_MONEY, {"_night": night}).scalar_one())
+
+    def state_counts(self, since_us: int) -> dict[str, int]:
+        counts = {state: count for state, count in self._c.execute(_OPEN_COUNTS)}
+        return counts | {
+            state: count for state, count in self._c.execute(_ENDED_COUNTS, {"_since": since_us})
+        }
+
+    def waiting_by_backend(self) -> dict[str, int]:
+        return {
+            name: sum(self._c.execute(s, {"_backend": name}).scalar_one() for s in _WAITING_COUNTS)
+            for name in self.waiting_backends()
+        }
+
+    def latest_batches(self, limit: int) -> list[BatchRecord]:
+        rows = self._c.execute(select(batches).order_by(batches.c.id.desc()).limit(limit)).all()
+        counts: dict[int, dict[str, int]] = defaultdict(dict)
+        for batch_id, state, count in self._c.execute(_BATCH_COUNTS, {"_ids": [r.id for r in rows]}):
+            counts[batch_id][state] = count
+        return [BatchRecord(r.id, r.name, r.user, r.source, r.created_us, r.size, counts[r.id]) for r in rows]
+
+    def oldest_troubled_polls(self, failures: int, limit: int) -> list[tuple[JobRecord, str]]:
+        statement = (
+            select(attempts.c.job_id, attempts.c.reason)
+            .where(
+                in_states(attempts.c.state, {AttemptState.SUBMITTED}), attempts.c.poll_failures >= failures
+            )
+            .order_by(attempts.c.sent_us)
+            .limit(limit)
+        )
+        found: list[Any] = list(self._c.execute(statement))
+        return [(self.job_record(row.job_id), row.reason or "its status cannot be read") for row in found]

@@ -1,0 +1,306 @@
+"""The tables. CHECK constraints are made from the core's own sets, so code and database cannot disagree.
+
+Times are microseconds since 1970 UTC, money is micro-dollars, JSON is text. NULL is unknown, never zero.
+Every index that the hot path walks is partial: finished history is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from scheduler.core.lifecycle import (
+    ATTEMPT_IN_FLIGHT,
+    ATTEMPT_LIVE,
+    ATTEMPT_POSTED,
+    JOB_ENDED,
+    AttemptState,
+    HoldState,
+    JobState,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+#: SQLite makes an INTEGER primary key its rowid only under exactly this type.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+def in_list(values: Iterable[str]) -> str:
+    return "(" + ", ".join(f"'{value}'" for value in sorted(values)) + ")"
+
+
+def partial(name: str, *columns: object, where: str, unique: bool = False) -> Index:
+    clause = text(where)
+    return Index(name, *columns, unique=unique, sqlite_where=clause, postgresql_where=clause)  # type: ignore[arg-type]
+
+
+#: Numbers are handed out in blocks inside the writing transaction, so rows can be inserted in bulk with ids.
+sequences = Table(
+    "sequences",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("next", BigInteger, nullable=False),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=False),
+    Column("ingest_key", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+    CheckConstraint("size > 0", name="not_empty"),
+    partial("ix_batches_open", "digest", "user", where="ended_us IS NULL"),
+)
+
+circuits = Table(
+    "circuits",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("code", Text, nullable=False),
+)
+
+_waiting = f"state = '{JobState.WAITING}'"
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=False),
+    Column("batch_id", BigInteger, ForeignKey("batches.id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("project", Text),
+    Column("tags", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("backend", Text, nullable=False),
+    Column("shots", Integer, nullable=False),
+    Column("framework", Text, nullable=False),
+    Column("circuit_sha256", Text, ForeignKey("circuits.sha256"), nullable=False),
+    Column("source_name", Text, nullable=False),
+    Column("accept_overage", Boolean(create_constraint=False), nullable=False),
+    Column("execution_hint", Text),
+    Column("priority", Integer, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+    Column("published_us", BigInteger),
+    Column("cancel_asked_us", BigInteger),
+    Column("estimate_microusd", BigInteger),
+    Column("cost_microusd", BigInteger),
+    Column("wait_code", Text),
+    Column("wait_until_us", BigInteger),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("reason", Text),
+    UniqueConstraint("batch_id", "ordinal"),
+    CheckConstraint(f"state IN {in_list(JobState)}", name="state"),
+    CheckConstraint(f"(state IN {in_list(JOB_ENDED)}) = (ended_us IS NOT NULL)", name="ended"),
+    CheckConstraint("published_us IS NULL OR ended_us IS NOT NULL", name="published"),
+    CheckConstraint("shots > 0 AND ordinal > 0", name="positive"),
+    CheckConstraint("estimate_microusd >= 0 AND cost_microusd >= 0", name="money"),
+    partial("ix_jobs_unpriced", "backend", "id", where=f"{_waiting} AND estimate_microusd IS NULL"),
+    partial(
+        "ix_jobs_ready",
+        "backend",
+        text("priority DESC"),
+        "id",
+        where=f"{_waiting} AND estimate_microusd IS NOT NULL",
+    ),
+    partial("ix_jobs_open", "state", where="ended_us IS NULL"),
+    partial("ix_jobs_ended", "ended_us", "state", where="ended_us IS NOT NULL"),
+    partial("ix_jobs_unpublished", "id", where="ended_us IS NOT NULL AND published_us IS NULL"),
+    Index("ix_jobs_batch_state", "batch_id", "state"),
+)
+
+parts = Table(
+    "parts",
+    metadata,
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), primary_key=True, autoincrement=False),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("shots", Integer, nullable=False),
+    CheckConstraint("shots > 0 AND ordinal > 0", name="positive"),
+)
+
+quotes = Table(
+    "quotes",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("cost_microusd", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("lines", Text, nullable=False),
+    Column("raw", Text, nullable=False),
+    Column("taken_us", BigInteger, nullable=False),
+    Column("valid_until_us", BigInteger, nullable=False),
+    CheckConstraint("cost_microusd >= 0", name="money"),
+    Index("ix_quotes_job", "job_id"),
+)
+
+_A = AttemptState
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job_id", BigInteger, nullable=False),
+    Column("part_ordinal", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("posts", Integer, nullable=False, server_default="0"),
+    Column("backend", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("provider_job_id", Text),
+    Column("provider_status", Text),
+    Column("estimate_microusd", BigInteger, nullable=False),
+    Column("prepared_us", BigInteger, nullable=False),
+    Column("sent_us", BigInteger),
+    Column("send_not_after_us", BigInteger),
+    Column("ended_us", BigInteger),
+    Column("next_poll_us", BigInteger),
+    Column("polls", Integer, nullable=False, server_default="0"),
+    Column("poll_failures", Integer, nullable=False, server_default="0"),
+    Column("estimated_cost_microusd", BigInteger),
+    Column("credits_applied_microcredits", BigInteger),
+    Column("overage_microusd", BigInteger),
+    Column("failure", Text),
+    Column("never_runs", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
+    Column("reason", Text),
+    Column("raw_reply", Text),
+    ForeignKeyConstraint(["job_id", "part_ordinal"], ["parts.job_id", "parts.ordinal"]),
+    UniqueConstraint("job_id", "part_ordinal", "ordinal"),
+    CheckConstraint(f"state IN {in_list(AttemptState)}", name="state"),
+    CheckConstraint("posts IN (0, 1)", name="one_post"),
+    CheckConstraint(f"state NOT IN {in_list(ATTEMPT_POSTED)} OR posts = 1", name="posted"),
+    CheckConstraint(
+        f"state NOT IN {in_list({_A.SUBMITTED, _A.FINISHED, _A.SETTLED})} OR provider_job_id IS NOT NULL",
+        name="named_by_provider",
+    ),
+    CheckConstraint(
+        f"state NOT IN {in_list({_A.PREPARED, _A.REFUSED, _A.NOT_SENT})} OR provider_job_id IS NULL",
+        name="not_named_by_provider",
+    ),
+    # At most one try of a part may be alive: the last line of defence against paying twice.
+    partial(
+        "uq_attempts_one_live",
+        "job_id",
+        "part_ordinal",
+        unique=True,
+        where=f"state IN {in_list(ATTEMPT_LIVE)}",
+    ),
+    partial(
+        "uq_attempts_provider_job",
+        "provider",
+        "provider_job_id",
+        unique=True,
+        where="provider_job_id IS NOT NULL",
+    ),
+    partial("ix_attempts_prepared", "prepared_us", where=f"state = '{_A.PREPARED}'"),
+    partial("ix_attempts_in_flight", "backend", where=f"state IN {in_list(ATTEMPT_IN_FLIGHT)}"),
+    partial("ix_attempts_due", "next_poll_us", where=f"state = '{_A.SUBMITTED}'"),
+    partial("ix_attempts_lost", "backend", where=f"state IN {in_list({_A.SUBMITTING, _A.IN_DOUBT})}"),
+    partial("ix_attempts_finished", "job_id", where=f"state = '{_A.FINISHED}'"),
+)
+
+#: One hard cap a night. `held` and `posted` are raised and lowered only by guarded updates.
+nights = Table(
+    "nights",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("limit_microusd", BigInteger, nullable=False),
+    Column("held_microusd", BigInteger, nullable=False, server_default="0"),
+    Column("posted_microusd", BigInteger, nullable=False, server_default="0"),
+    Column("opened_us", BigInteger, nullable=False),
+    CheckConstraint("limit_microusd >= 0 AND held_microusd >= 0 AND posted_microusd >= 0", name="money"),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("attempt_id", Text, ForeignKey("attempts.id"), primary_key=True),
+    Column("night", Text, ForeignKey("nights.key"), nullable=False),
+    Column("amount_microusd", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("posted_microusd", BigInteger),
+    Column("overrun_microusd", BigInteger, nullable=False, server_default="0"),
+    Column("evidence", Text),
+    CheckConstraint(f"state IN {in_list(HoldState)}", name="state"),
+    CheckConstraint("amount_microusd >= 0 AND overrun_microusd >= 0", name="money"),
+    CheckConstraint(f"(state = '{HoldState.POSTED}') = (posted_microusd IS NOT NULL)", name="posted"),
+    partial("ix_holds_open", "night", where=f"state = '{HoldState.OPEN}'"),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("part_ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("attempt_id", Text, ForeignKey("attempts.id"), nullable=False),
+    Column("counts", Text, nullable=False),
+    Column("bit_order", Text, nullable=False),
+    Column("shots_returned", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("raw", Text, nullable=False),
+    Column("received_us", BigInteger, nullable=False),
+    ForeignKeyConstraint(["job_id", "part_ordinal"], ["parts.job_id", "parts.ordinal"]),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Index("ix_job_events_job", "job_id", "id"),
+)
+
+#: Append-only: who armed or disarmed paid submission, when and why. The last row is in force.
+armings = Table(
+    "armings",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("armed", Boolean(create_constraint=False), nullable=False),
+    Column("night_limit_microusd", BigInteger),
+    Column("once_night", Text),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    CheckConstraint("NOT armed OR night_limit_microusd >= 0", name="limit"),
+)
+
+#: A recorded reason to leave a backend alone; `until_us` NULL lasts until a person resumes it.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("backend", Text, primary_key=True),
+    Column("code", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("until_us", BigInteger),
+    Column("failures", Integer, nullable=False, server_default="1"),
+    Column("since_us", BigInteger, nullable=False),
+)

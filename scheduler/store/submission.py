@@ -1,0 +1,261 @@
+"""Attempts and their money: intent, hold, outcome. The rules that may never break live in these statements.
+
+A hold is reserved by one conditional update (reading the sum first and writing later granted 1,959 of 1,000);
+every update names the state it expects, and a row count of 0 means somebody else moved it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select, update
+
+from scheduler.core.lifecycle import (
+    AttemptEvent,
+    AttemptState,
+    HoldState,
+    JobState,
+    advance_attempt,
+    attempt_states_before,
+)
+from scheduler.core.records import LostAttempt, PreparedAttempt
+from scheduler.core.task import Accepted
+from scheduler.core.timing import iso
+from scheduler.store.admission import REQUEST_COLUMNS, Admission, request_of, with_circuit
+from scheduler.store.moves import in_states, is_state
+from scheduler.store.schema import attempts, holds, jobs, nights, pauses
+
+_A = AttemptState
+_ID = attempts.c.id == bindparam("_id")
+_PREPARED = (
+    with_circuit(
+        select(attempts.c.id, attempts.c.job_id, attempts.c.estimate_microusd, *REQUEST_COLUMNS).select_from(
+            attempts.join(jobs, jobs.c.id == attempts.c.job_id)
+        )
+    )
+    .where(is_state(attempts.c.state, _A.PREPARED))
+    .order_by(attempts.c.prepared_us, attempts.c.id)
+    .limit(bindparam("_limit"))
+)
+_INTENT = (
+    update(attempts)
+    .where(_ID, attempts.c.state == _A.PREPARED.value, attempts.c.posts == 0)
+    .values(
+        state=_A.SUBMITTING.value,
+        posts=1,
+        sent_us=bindparam("_at"),
+        send_not_after_us=bindparam("_not_after"),
+    )
+)
+_RESERVE = (
+    update(nights)
+    .where(
+        nights.c.key == bindparam("_night"),
+        nights.c.held_microusd + nights.c.posted_microusd + bindparam("_amount") <= nights.c.limit_microusd,
+    )
+    .values(held_microusd=nights.c.held_microusd + bindparam("_amount"))
+)
+_HOLD = insert(holds)
+_GATE = (
+    select(
+        attempts.c.state,
+        attempts.c.backend,
+        attempts.c.send_not_after_us,
+        jobs.c.cancel_asked_us,
+        pauses.c.sentence,
+        pauses.c.until_us,
+    )
+    .select_from(
+        attempts.join(jobs, jobs.c.id == attempts.c.job_id).join(
+            pauses, pauses.c.backend == attempts.c.backend, isouter=True
+        )
+    )
+    .where(_ID)
+)
+_ACCEPT = (
+    update(attempts)
+    .where(_ID, attempts.c.state.in_([_A.SUBMITTING.value, _A.IN_DOUBT.value]))
+    .values(
+        state=_A.SUBMITTED.value,
+        provider_job_id=bindparam("_provider_job_id"),
+        provider_status=bindparam("_status"),
+        estimated_cost_microusd=bindparam("_cost"),
+        credits_applied_microcredits=bindparam("_credits"),
+        overage_microusd=bindparam("_overage"),
+        next_poll_us=bindparam("_next_poll"),
+        raw_reply=bindparam("_raw"),
+        reason=None,
+    )
+)
+_TAKEN_ID = select(attempts.c.id).where(
+    attempts.c.provider == select(attempts.c.provider).where(_ID).scalar_subquery(),
+    attempts.c.provider_job_id == bindparam("_provider_job_id"),
+    attempts.c.id != bindparam("_id"),
+)
+#: One statement for each way an attempt can end or be lost, guarded by the states the arrow may leave.
+_END = {
+    event: update(attempts)
+    .where(_ID, attempts.c.state.in_(sorted(attempt_states_before(event))))
+    .values(
+        state=advance_attempt(next(iter(attempt_states_before(event))), event).value,
+        reason=bindparam("_reason"),
+        raw_reply=func.coalesce(func.nullif(bindparam("_raw"), ""), attempts.c.raw_reply),
+        **({} if event is AttemptEvent.LOSE_SIGHT else {"ended_us": bindparam("_at")}),
+    )
+    for event in (
+        AttemptEvent.REFUSE,
+        AttemptEvent.NOT_SENT,
+        AttemptEvent.NEVER_ARRIVED,
+        AttemptEvent.LOSE_SIGHT,
+        AttemptEvent.WRITE_OFF,
+    )
+}
+_OPEN_HOLD = select(holds).where(
+    holds.c.attempt_id == bindparam("_id"), holds.c.state == HoldState.OPEN.value
+)
+_CLOSE_HOLD = (
+    update(holds)
+    .where(holds.c.attempt_id == bindparam("_id"), holds.c.state == HoldState.OPEN.value)
+    .values(
+        state=bindparam("_state"),
+        posted_microusd=bindparam("_posted", type_=holds.c.posted_microusd.type),
+        overrun_microusd=bindparam("_overrun"),
+        evidence=bindparam("_evidence"),
+    )
+)
+_MOVE_MONEY = (
+    update(nights)
+    .where(nights.c.key == bindparam("_night"))
+    .values(
+        held_microusd=nights.c.held_microusd - bindparam("_release"),
+        posted_microusd=nights.c.posted_microusd + bindparam("_post"),
+    )
+)
+_LOST = (
+    select(attempts.c.id, attempts.c.job_id, attempts.c.backend, attempts.c.state)
+    .where(in_states(attempts.c.state, {_A.SUBMITTING, _A.IN_DOUBT}))
+    .order_by(attempts.c.sent_us, attempts.c.id)
+    .limit(bindparam("_limit"))
+)
+
+
+class Submission(Admission):
+    def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]:
+        rows = self._c.execute(_PREPARED, {"_limit": limit + len(without)})
+        found = [
+            PreparedAttempt(r.id, r.job_id, r.backend, r.estimate_microusd, request_of(r, r.id))
+            for r in rows
+            if r.id not in without
+        ]
+        return found[:limit]
+
+    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int) -> bool:
+        values = {"_id": attempt_id, "_at": at_us, "_not_after": not_after_us}
+        return self._c.execute(_INTENT, values).rowcount == 1
+
+    def take_hold(self, attempt_id: str, night: str, amount_microusd: int, at_us: int) -> bool:
+        books = self.night_books(night)
+        if books.limit_microusd is None:
+            return False
+        self._open_night(night, books.limit_microusd, at_us)
+        reserved = self._c.execute(_RESERVE, {"_night": night, "_amount": amount_microusd})
+        if reserved.rowcount != 1:
+            return False
+        row = {
+            "attempt_id": attempt_id,
+            "night": night,
+            "amount_microusd": amount_microusd,
+            "state": HoldState.OPEN.value,
+        }
+        self._c.execute(_HOLD, row)
+        return True
+
+    def _open_night(self, night: str, limit_microusd: int, at_us: int) -> None:
+        row = {"key": night, "limit_microusd": limit_microusd, "opened_us": at_us}
+        self.insert_ignoring(nights, [row])
+
+    def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
+        row = self._c.execute(_GATE, {"_id": attempt_id}).first()
+        if row is None or row.state != _A.SUBMITTING.value:
+            return f"attempt {attempt_id} is no longer ours to send"
+        if row.cancel_asked_us is not None:
+            return "cancelled before it was sent"
+        if now_us > row.send_not_after_us:
+            return f"it was to be sent before {iso(row.send_not_after_us)} and it is later than that"
+        if row.sentence is not None and (row.until_us is None or row.until_us > now_us):
+            return f"{row.backend} was paused: {row.sentence}"
+        if paid and self.arming() is None:
+            return "paid submission was disarmed"
+        return None
+
+    def attempt_accepted(self, attempt_id: str, outcome: Accepted, at_us: int, next_poll_us: int) -> bool:
+        known = {"_id": attempt_id, "_provider_job_id": outcome.provider_job_id}
+        if self._c.execute(_TAKEN_ID, known).first() is not None:
+            return False
+        values = known | {
+            "_status": outcome.status_word,
+            "_cost": outcome.cost.estimated_cost_microusd,
+            "_credits": outcome.cost.credits_applied_microcredits,
+            "_overage": outcome.cost.overage_microusd,
+            "_next_poll": next_poll_us,
+            "_raw": outcome.raw,
+        }
+        return self._c.execute(_ACCEPT, values).rowcount == 1
+
+    def end_attempt(
+        self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
+    ) -> bool:
+        if not self._end(attempt_id, event, at_us, reason, raw):
+            return False
+        self.close_hold(attempt_id, HoldState.VOIDED, posted=None, overrun=0, evidence=reason)
+        return True
+
+    def lose_sight(self, attempt_id: str, at_us: int, reason: str, raw: str = "") -> bool:
+        return self._end(attempt_id, AttemptEvent.LOSE_SIGHT, at_us, reason, raw)
+
+    def write_off(self, attempt_id: str, at_us: int, reason: str) -> bool:
+        if not self._end(attempt_id, AttemptEvent.WRITE_OFF, at_us, reason, ""):
+            return False
+        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
+        if held is not None:
+            self.close_hold(
+                attempt_id, HoldState.POSTED, posted=held.amount_microusd, overrun=0, evidence=reason
+            )
+        return True
+
+    def _end(self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str) -> bool:
+        values: dict[str, Any] = {"_id": attempt_id, "_reason": reason, "_raw": raw}
+        if event is not AttemptEvent.LOSE_SIGHT:
+            values["_at"] = at_us
+        return self._c.execute(_END[event], values).rowcount == 1
+
+    def close_hold(
+        self, attempt_id: str, state: HoldState, *, posted: int | None, overrun: int, evidence: str
+    ) -> None:
+        """Close an open hold exactly once and move its money; a free attempt has none."""
+        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
+        if held is None:
+            return
+        values = {
+            "_id": attempt_id,
+            "_state": state.value,
+            "_posted": posted,
+            "_overrun": overrun,
+            "_evidence": evidence,
+        }
+        if self._c.execute(_CLOSE_HOLD, values).rowcount == 1:
+            money = {"_night": held.night, "_release": held.amount_microusd, "_post": posted or 0}
+            self._c.execute(_MOVE_MONEY, money)
+
+    def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]:
+        rows = self._c.execute(_LOST, {"_limit": limit})
+        return [LostAttempt(r.id, r.job_id, r.backend, AttemptState(r.state)) for r in rows]
+
+    def cancel_asked(self, job_id: int) -> bool:
+        statement = select(jobs.c.cancel_asked_us).where(jobs.c.id == job_id)
+        return self._c.execute(statement).scalar() is not None
+
+    def wait_behind(self, job_id: int, code: str, until_us: int | None, sentence: str) -> None:
+        waiting = jobs.c.state == JobState.WAITING.value
+        values = {"wait_code": code, "wait_until_us": until_us, "reason": sentence}
+        self._c.execute(update(jobs).where(jobs.c.id == job_id, waiting).values(**values))

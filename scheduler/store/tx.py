@@ -1,0 +1,10 @@
+"""The transaction object that stages see: everything the protocols in `ports_store` promise."""
+
+from __future__ import annotations
+
+from scheduler.store.intake import Intake
+from scheduler.store.people import People
+
+
+class StoreTx(Intake, People):
+    """One open transaction; it must not outlive the function it was given to."""
