@@ -166,12 +166,17 @@ def _put_vendor_names(given: Given, environ: Mapping[str, str]) -> None:
 
 def _put_system_zone(given: Given, environ: Mapping[str, str]) -> list[str]:
     key = ("time", "timezone")
-    zone = next(filter(_is_zone, _zone_candidates(environ)), None)
+    zone = system_zone(environ)
     if zone is not None:
         given.put(key, zone, "default, from this system")
         return []
     given.put(key, "UTC", "default")
     return ["This system does not say its time zone, so nights are counted in UTC: set time.timezone."]
+
+
+def system_zone(environ: Mapping[str, str]) -> str | None:
+    """The name of this system's time zone, from TZ, /etc/localtime or /etc/timezone."""
+    return next(filter(_is_zone, _zone_candidates(environ)), None)
 
 
 def _zone_candidates(environ: Mapping[str, str]) -> Iterator[str]:
@@ -270,5 +275,6 @@ __all__ = [
     "Settings",
     "load_settings",
     "secret_reader",
+    "system_zone",
     "token_source",
 ]

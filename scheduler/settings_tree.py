@@ -231,7 +231,7 @@ class Settings(BaseSettings):
     # ------------------------------------------------------------------------------------- questions
 
     def store_url(self, database: Path) -> str:
-        """The store as SQLAlchemy names it; `database` is the home's own file, used when no URL is written."""
+        """The store as SQLAlchemy names it; `database` is the file used when no URL is written."""
         url = self.store.url
         if not url:
             return f"sqlite+aiosqlite:///{database}"

@@ -1,1 +1,125 @@
-"""TODO."""
+"""The command `nightshot`: it asks the daemon, prints the answer, and ends with a code that means something.
+
+This module is on the path of every command, so it imports click and nothing else; each command's module is
+loaded when that command is used, and what is heavy is imported inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from scheduler import __version__
+from scheduler.cli.common import Where, where_options
+from scheduler.errors import NightshotError
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+#: Command -> module below scheduler.cli that has a click command of that name.
+COMMANDS = {
+    "demo": "demo",
+    "init": "init",
+    "run": "run",
+    "submit": "submit",
+    "status": "status",
+    "jobs": "jobs",
+    "show": "show",
+    "wait": "wait",
+    "results": "results",
+    "cancel": "change",
+    "resolve": "change",
+    "backends": "backends",
+    "arm": "arming",
+    "disarm": "arming",
+    "check": "check",
+    "config": "config",
+    "db": "db",
+    "doctor": "doctor",
+}
+
+
+class _Commands(click.Group):
+    """Loads a command's module only when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it by name
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"scheduler.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command {args[0]!r}{_near(args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _near(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, 1)
+    return f", did you mean '{near[0]}'?" if near else ""
+
+
+@click.group("nightshot", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nightshot")
+@where_options(hidden=False)
+def nightshot() -> None:
+    """Queue quantum circuits, keep to a budget, collect the results in the morning."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and leave with its exit code."""
+    where = Where()
+    try:
+        code = _run(arguments, where)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away (`nightshot jobs | head`); whatever is still buffered must not be tried again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = PIPE_CLOSED
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None, where: Where) -> int:
+    try:
+        code = nightshot.main(args=arguments, prog_name="nightshot", standalone_mode=False, obj=where)
+        return int(code or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("nightshot: interrupted", err=True)
+        return INTERRUPTED
+    except NightshotError as error:
+        if where.debug:
+            raise
+        print_error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # A bug of ours or of the system below: one line for people, everything for whoever looks into it.
+        if where.debug:
+            raise
+        click.echo(f"nightshot: {type(error).__name__}: {error}", err=True)
+        click.echo("  This was not foreseen. The whole story: nightshot --debug …", err=True)
+        return 1
+
+
+def print_error(error: NightshotError) -> None:
+    """Say on stderr what failed and what to do next."""
+    from scheduler.cli.render import plain_lines
+
+    click.echo(f"nightshot: {plain_lines(error.message)}", err=True)
+    if error.hint:
+        click.echo(f"  {plain_lines(error.hint)}", err=True)

@@ -1,0 +1,68 @@
+"""`nightshot db`: bring the store to this program's version, and copy it."""
+
+from __future__ import annotations
+
+import click
+
+from scheduler.cli.common import Where, echo_json, output_options, pass_where, utc_now_text, where_options
+from scheduler.errors import TryAgain
+
+
+@click.group()
+@where_options()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command()
+@output_options
+@pass_where
+def upgrade(where: Where, as_json: bool, quiet: bool) -> None:
+    """Bring the database to this version; an SQLite file is copied first."""
+    from scheduler.client import Client, DaemonNotRunning
+    from scheduler.home import make_folders
+    from scheduler.store.migrate import upgrade as upgrade_store
+
+    home = where.home
+    settings = where.load_settings().settings
+    make_folders(home)
+    try:
+        Client(home, timeout_s=5).call("status")
+    except DaemonNotRunning:
+        pass
+    else:
+        raise TryAgain("the daemon is running and uses the database", "Stop it first, then try again.")
+    done = upgrade_store(settings.store_url(home.database), home.state / "backups")
+    _echo_done(done, {"done": done}, as_json, quiet)
+
+
+@db.command()
+@click.argument("target", required=False, metavar="[FILE]")
+@output_options
+@pass_where
+def backup(where: Where, target: str | None, as_json: bool, quiet: bool) -> None:
+    """Copy the database to FILE while it may be in use (default: a dated file in the state folder)."""
+    from pathlib import Path
+
+    from scheduler.store.migrate import backup as backup_store
+
+    home = where.home
+    settings = where.load_settings().settings
+    stamp = utc_now_text().replace(":", "").replace("-", "")
+    path = Path(target) if target else home.state / "backups" / f"nightshot-{stamp}.db"
+    if path.exists():
+        raise click.UsageError(f"{path} exists already: choose another name")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = backup_store(settings.store_url(home.database), path)
+    if quiet:
+        return click.echo(str(written))
+    _echo_done([f"Copied to {written}"], {"file": str(written)}, as_json, quiet)
+    return None
+
+
+def _echo_done(sentences: list[str], view: dict[str, object], as_json: bool, quiet: bool) -> None:
+    if as_json:
+        echo_json(view)
+    elif not quiet:
+        for sentence in sentences or ["Nothing to do: the database is of this version."]:
+            click.echo(sentence)

@@ -1,0 +1,49 @@
+"""`nightshot results`: histograms, and where the files are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from scheduler.cli.common import Where, echo_json, output_options, pass_where
+from scheduler.cli.render import histogram, paint, plain
+
+if TYPE_CHECKING:
+    from scheduler.core.views import ResultView
+
+
+@click.command()
+@click.argument("job", metavar="JOB|BATCH")
+@output_options
+@pass_where
+def results(where: Where, job: str, as_json: bool, quiet: bool) -> int:
+    """Show the counts of a job, or of every ended job of a batch ('latest' works)."""
+    answer: dict[str, Any] = where.ask("results", {"job": job})
+    found = cast("list[ResultView]", answer["results"])
+    if as_json:
+        echo_json(answer)
+    elif quiet:
+        for result in found:
+            click.echo(result["folder"] or "")
+    else:
+        for result in found:
+            for line in result_lines(result):
+                click.echo(line)
+    if not found and not as_json:
+        click.echo(f"No results yet. Wait for them: nightshot wait {plain(job)}", err=True)
+    return 0 if found else 1
+
+
+def result_lines(result: ResultView) -> list[str]:
+    returned = ", ".join(map(str, result["shots_returned"]))
+    lines = [paint(f"{plain(result['job'])}: {returned} of {result['shots_asked']} shots", bold=True)]
+    if not result["shots_match"]:
+        lines.append(f"  ! asked for {result['shots_asked']} shots, {returned} came back")
+    for number, counts in enumerate(result["counts"], 1):
+        if len(result["counts"]) > 1:
+            lines.append(f"  circuit {number}")
+        lines += [f"  {line}" for line in histogram(counts)]
+    lines.append(f"  bits: {plain(result['bit_order'])}")
+    lines.append(f"  files: {plain(result['folder'] or 'being written')}")
+    return lines

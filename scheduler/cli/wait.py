@@ -1,0 +1,110 @@
+"""`nightshot wait`: block until jobs have ended, and say by the exit code how."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from scheduler.cli.common import Where, echo_json, output_options, pass_where
+from scheduler.cli.jobs import job_lines, pages
+from scheduler.errors import DeadlinePassed, NeedsPerson
+
+_ENDED = ("completed", "failed", "cancelled", "rejected")
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+#: Waiting jobs looked at closely in one round; one that can move by itself ends the search.
+LOOKED_AT = 20
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID…")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer."
+)
+@output_options
+@pass_where
+def wait(where: Where, ids: tuple[str, ...], timeout_s: float | None, as_json: bool, quiet: bool) -> int:
+    """Wait until jobs or whole batches have ended.
+
+    Ends with 0 when all completed, 1 when any did not, 6 when only a person can move what is left, and 124
+    when the time is over.
+    """
+    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+    pause_s = FIRST_PAUSE_S
+    rows = _settle_names(where, ids)
+    while True:
+        open_jobs = [job for job in rows if job["state"] not in _ENDED]
+        if not open_jobs:
+            break
+        stuck = _stuck_reason(where, open_jobs)
+        if stuck:
+            raise NeedsPerson(*stuck)
+        left_s = None if deadline_s is None else deadline_s - time.monotonic()
+        if left_s is not None and left_s <= 0:
+            raise DeadlinePassed(
+                f"{len(open_jobs)} of {len(rows)} jobs had not ended after {timeout_s:g} s",
+                "They go on: nightshot status",
+            )
+        time.sleep(pause_s if left_s is None else min(pause_s, left_s))
+        pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
+        rows = [job for name in dict.fromkeys(job["job"] for job in rows) for job in _jobs_named(where, name)]
+    return _finish(rows, as_json, quiet)
+
+
+def _settle_names(where: Where, ids: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Look every name up once: what `latest` means must not change while we wait."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in ids:
+        for job in _jobs_named(where, name):
+            found[job["job"]] = job
+    return list(found.values())
+
+
+def _jobs_named(where: Where, name: str) -> list[dict[str, Any]]:
+    if "." in name:
+        return [where.ask("show", {"job": name})["job"]]
+    batch: int | str = int(name) if name.isdecimal() else name
+    return [job for view in pages(where, {"batch": batch}) for job in view["jobs"]]
+
+
+def _stuck_reason(where: Where, open_jobs: list[dict[str, Any]]) -> tuple[str, str] | None:
+    """A sentence and a hint when nothing but a person can move any of the jobs."""
+    if any(job["state"] not in ("in_doubt", "waiting") for job in open_jobs):
+        return None
+    doubted = next((job for job in open_jobs if job["state"] == "in_doubt"), None)
+    reason: tuple[str, str] | None = None
+    if doubted:
+        reason = (
+            f"{doubted['job']} is in doubt: {doubted['reason'] or 'nobody knows whether it was taken'}",
+            f"Find out at the provider, then: nightshot resolve {doubted['job']} --as … --reason …",
+        )
+    waiting = [job for job in open_jobs if job["state"] == "waiting"]
+    if len(waiting) > LOOKED_AT:
+        waiting = [waiting[i * len(waiting) // LOOKED_AT] for i in range(LOOKED_AT)]
+    for job in waiting:
+        gate = _person_gate(where, job["job"])
+        if gate is None:
+            return None
+        reason = reason or (
+            f"{job['job']} waits for a person: {gate['sentence']}",
+            gate["fix"] or "nightshot status",
+        )
+    return reason
+
+
+def _person_gate(where: Where, job: str) -> dict[str, Any] | None:
+    from scheduler.core.admission import NEEDS_PERSON
+
+    view = where.ask("show", {"job": job})
+    return next((gate for gate in view["gates"] if gate["code"] in NEEDS_PERSON), None)
+
+
+def _finish(rows: list[dict[str, Any]], as_json: bool, quiet: bool) -> int:
+    if as_json:
+        echo_json({"jobs": rows})
+    elif not quiet:
+        for line in job_lines(rows):
+            click.echo(line)
+    return 0 if all(job["state"] == "completed" for job in rows) else 1
