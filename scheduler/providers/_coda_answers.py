@@ -11,8 +11,6 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from pydantic import SecretStr
-
 from scheduler.core.money import Credits, Money, NotMoney
 from scheduler.core.pricing import Estimate
 from scheduler.core.task import (
@@ -33,7 +31,7 @@ from scheduler.core.task import (
 )
 from scheduler.ports import EstimateFailed
 from scheduler.providers._http import EVIDENCE_BYTES
-from scheduler.providers._replies import JsonObject, Reply, one_line, scrub, words_of
+from scheduler.providers._replies import SCRUBBED, JsonObject, Reply, one_line, words_of
 
 #: Answers to the billable call after which nothing runs, when a JSON object says so.
 REFUSING = frozenset({400, 401, 402, 403, 404, 422, 429})
@@ -42,9 +40,9 @@ _BITS = re.compile(r"^[01]+(?: [01]+)*$")
 _MOST_SHOTS = 10**15
 
 
-def estimate_of(reply: Reply, source: str, secret: SecretStr) -> Estimate | EstimateFailed:
+def estimate_of(reply: Reply, source: str) -> Estimate | EstimateFailed:
     """Read an answer to the estimate; one without a plain figure is a failure, never a price of zero."""
-    body, words = reply.body, words_of(reply.body, secret)
+    body, words = reply.body, words_of(reply.body)
     if reply.status != 200 or body is None or body.get("success", True) is not True:
         return EstimateFailed(
             f"no estimate: {said(reply, words)}",
@@ -55,14 +53,14 @@ def estimate_of(reply: Reply, source: str, secret: SecretStr) -> Estimate | Esti
     cost_microusd = _cents(body, "estimated_cost_cents", problems)
     if cost_microusd is None:
         problem = problems[0] if problems else "the answer has no estimated_cost_cents"
-        return EstimateFailed(f"no estimate: {one_line(scrub(problem, secret))}")
+        return EstimateFailed(f"no estimate: {one_line(problem)}")
     return Estimate(cost_microusd, source, raw=reply.text)
 
 
-def outcome_of(reply: Reply, secret: SecretStr) -> Outcome:
+def outcome_of(reply: Reply) -> Outcome:
     """Read a whole answer to the billable call; what contradicts itself is Unknown."""
     body = reply.body
-    words = words_of(body, secret)
+    words = words_of(body)
     answered = said(reply, words)
     evidence = reply.text[:EVIDENCE_BYTES]
     if body is None:
@@ -72,7 +70,7 @@ def outcome_of(reply: Reply, secret: SecretStr) -> Outcome:
     job_id, success = body.get("job_id"), body.get("success", True)
     if 200 <= reply.status < 300:
         if success is True and job_id is not None:
-            return _accepted(reply, body, secret)
+            return _accepted(reply, body)
         if reply.status == 200 and success is False and job_id is None:
             return Refused(_kind_of(reply, words), answered, reply.retry_after_s, evidence)
         return Unknown(f"{answered}, without saying plainly whether it took the job", evidence)
@@ -81,11 +79,11 @@ def outcome_of(reply: Reply, secret: SecretStr) -> Outcome:
     return Unknown(f"{answered}: the job may have been taken, or not", evidence)
 
 
-def _accepted(reply: Reply, body: JsonObject, secret: SecretStr) -> Accepted | Unknown:
+def _accepted(reply: Reply, body: JsonObject) -> Accepted | Unknown:
     job_id = body["job_id"]
     if not isinstance(job_id, str) or not 0 < len(job_id) <= 200 or job_id != one_line(job_id):
         return Unknown("Coda accepted, but its job_id is no usable name", reply.text[:EVIDENCE_BYTES])
-    if scrub(job_id, secret) != job_id:
+    if SCRUBBED in job_id:
         return Unknown("Coda accepted, but its job_id has our token in it", reply.text[:EVIDENCE_BYTES])
     problems: list[str] = []
     cost = CostFacts(
@@ -93,8 +91,8 @@ def _accepted(reply: Reply, body: JsonObject, secret: SecretStr) -> Accepted | U
         credits_applied_microcredits=_credits(body, "credits_applied", problems),
         overage_microusd=_cents(body, "overage_cents", problems),
     )
-    notes = "".join(f"\n// nightshot: {one_line(scrub(problem, secret))}" for problem in problems)
-    word = one_line(scrub(str(body.get("status") or "submitted"), secret), 100)
+    notes = "".join(f"\n// nightshot: {one_line(problem)}" for problem in problems)
+    word = one_line(str(body.get("status") or "submitted"), 100)
     return Accepted(job_id, word, cost, reply.text[:EVIDENCE_BYTES] + notes)
 
 
@@ -148,9 +146,9 @@ def _figure(body: JsonObject, key: str, problems: list[str]) -> int | Decimal | 
     return value
 
 
-def report_of(reply: Reply, provider_job_id: str, secret: SecretStr) -> TaskReport | str:
+def report_of(reply: Reply, provider_job_id: str) -> TaskReport | str:
     """Read a status answer; a string says why it tells nothing about the task."""
-    body, words = reply.body, words_of(reply.body, secret)
+    body, words = reply.body, words_of(reply.body)
     if body is None:
         return f"{said(reply, words)}, and the body is no JSON object"
     if reply.status == 404:
@@ -168,11 +166,11 @@ def report_of(reply: Reply, provider_job_id: str, secret: SecretStr) -> TaskRepo
     if not isinstance(word, str) or not plain:
         return "the answer has no status word"
     if plain != "completed":
-        return StillOpen(one_line(scrub(word, secret), 100), reply.text)
-    return _completed(body, reply, secret)
+        return StillOpen(one_line(word, 100), reply.text)
+    return _completed(body, reply)
 
 
-def _completed(body: JsonObject, reply: Reply, secret: SecretStr) -> Completed | StillOpen | str:
+def _completed(body: JsonObject, reply: Reply) -> Completed | StillOpen | str:
     results = body.get("results")
     if results is None or results in ({}, []):
         # Results may be written after the word. Asked again ever more slowly; an empty histogram now
@@ -182,7 +180,7 @@ def _completed(body: JsonObject, reply: Reply, secret: SecretStr) -> Completed |
     counts = [_counts(circuit) for circuit in circuits]
     for number, found in enumerate(counts, 1):
         if isinstance(found, str):
-            sense = one_line(scrub(found, secret))
+            sense = one_line(found)
             return f"completed, but the counts of circuit {number} make no sense: {sense}"
     return Completed(
         tuple(found for found in counts if not isinstance(found, str)), BIT_ORDER_OF_PROVIDER, reply.text
@@ -206,18 +204,18 @@ def _counts(value: Any) -> Counts | str:
     return counts
 
 
-def device_of(entry: Any, secret: SecretStr) -> Device | None:
+def device_of(entry: Any) -> Device | None:
     """Read one listed device, every unknown field kept in `raw`; None when it has nothing to be called by."""
     if not isinstance(entry, JsonObject):
         return None
     names = [entry.get(key) for key in ("id", "name")]
-    name = next((one_line(scrub(n, secret), 200) for n in names if isinstance(n, str) and n.strip()), None)
+    name = next((one_line(n, 200) for n in names if isinstance(n, str) and n.strip()), None)
     if name is None:
         return None
     told = [entry.get(key) for key in ("name", "provider", "description")]
-    description = ", ".join(scrub(text, secret) for text in told if isinstance(text, str) and text != name)
-    raw = json.dumps(entry, ensure_ascii=False, default=str)
-    return Device(name, _online(entry), one_line(description), scrub(raw, secret))
+    description = ", ".join(text for text in told if isinstance(text, str) and text != name)
+    raw = json.dumps(entry, default=str)
+    return Device(name, _online(entry), one_line(description), raw)
 
 
 def _online(entry: JsonObject) -> bool | None:

@@ -21,7 +21,7 @@ from yarl import URL
 from scheduler import __version__
 from scheduler.errors import NightshotError
 from scheduler.ports import SendGate
-from scheduler.providers._replies import Reply, one_line, read_object, readable, retry_after_s, scrub
+from scheduler.providers._replies import Reply, one_line, read_reply, readable, retry_after_s, scrub
 
 #: How much of a reply that cannot be used is kept as evidence for a person.
 EVIDENCE_BYTES = 65_536
@@ -166,7 +166,7 @@ class Reads:
         try:
             async with asyncio.timeout(self._limits.read_timeout_s):
                 async for attempt in stamina.retry_context(
-                    on=_pause_before_retry, attempts=READ_TRIES, timeout=None, wait_initial=0.1, wait_max=1.0
+                    on=_pause_before_retry, attempts=READ_TRIES, timeout=None, wait_max=1.0, wait_jitter=0.1
                 ):
                     with attempt:
                         heard = await self._ask_once(method, url, document, secret)
@@ -259,9 +259,8 @@ async def _take(answer: aiohttp.ClientResponse, received: bytearray, limit_bytes
 
 
 def _reply(answer: aiohttp.ClientResponse, received: bytearray, secret: SecretStr, now_us: int) -> Reply:
-    data = bytes(received)
     pause_s = retry_after_s(answer.headers.getall("Retry-After", []), now_us)
-    return Reply(answer.status, readable(data, secret), read_object(data), pause_s)
+    return read_reply(answer.status, bytes(received), pause_s, secret)
 
 
 def _describe(error: BaseException, secret: SecretStr) -> str:

@@ -44,15 +44,24 @@ class Reply:
     retry_after_s: float | None = None
 
 
-def read_object(data: bytes) -> JsonObject | None:
-    """Return the JSON object in `data`, or None when it is anything else.
+def read_reply(status: int, data: bytes, pause_s: float | None, secret: SecretStr) -> Reply:
+    """Return what `data` says; `secret` is gone before anything looks at it, so nothing can pass it on."""
+    try:
+        body = _read_object(scrub(data.decode("utf-8-sig"), secret))
+    except UnicodeDecodeError:
+        body = None
+    return Reply(status, readable(data, secret), body, pause_s)
+
+
+def _read_object(text: str) -> JsonObject | None:
+    """Return the JSON object in `text`, or None when it is anything else.
 
     Figures become int or Decimal. One that is too large for either, NaN and Infinity become their text: a
     reply with such a figure can still name a job, and a text is never taken for a figure.
     """
     try:
         found = json.loads(
-            data.decode("utf-8-sig"),
+            text,
             object_pairs_hook=_object_from_pairs,
             parse_float=_decimal_or_text,
             parse_int=_int_or_text,
@@ -100,10 +109,13 @@ def scrub(text: str, secret: SecretStr) -> str:
     """Return `text` without `secret`, however JSON may have escaped it."""
     hidden = secret.get_secret_value()
     text = text.replace(hidden, SCRUBBED)
-    if "\\" not in text:
-        return text
-    spellings = (rf"(?:\\?{re.escape(c)}|\\u(?i:{ord(c):04x}))" for c in hidden)
-    return re.sub("".join(spellings), SCRUBBED, text)
+    return re.sub("".join(map(_spellings, hidden)), SCRUBBED, text) if "\\" in text else text
+
+
+def _spellings(character: str) -> str:
+    """A pattern for the ways JSON can write `character`."""
+    short = r"\\?" if character in '/"\\' else ""
+    return rf"(?:{short}{re.escape(character)}|\\u(?i:{ord(character):04x}))"
 
 
 def one_line(text: str, limit: int = SENTENCE_CHARS) -> str:
@@ -112,12 +124,12 @@ def one_line(text: str, limit: int = SENTENCE_CHARS) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def words_of(body: JsonObject | None, secret: SecretStr) -> str:
+def words_of(body: JsonObject | None) -> str:
     """Return the server's own words about what is wrong, or "" when it gave none."""
     for key in ("detail", "error", "message", "reason"):
         words = _words(None if body is None else body.get(key))
         if words:
-            return one_line(scrub(words, secret))
+            return one_line(words)
     return ""
 
 

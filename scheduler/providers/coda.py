@@ -35,10 +35,8 @@ from scheduler.providers._http import Limits, Lost, Reads, Trouble, Unsent, post
 from scheduler.providers._replies import JsonObject, Reply, one_line, words_of
 
 TOKEN_NAME = "coda-token"
-TOKEN_MISSING = (
-    "there is no Coda token: set CODA_API_TOKEN, or CODA_API_TOKEN_FILE to a file that holds it, "
-    f"or give the service a credential named {TOKEN_NAME}"
-)
+#: The account that the vendor's own environment names belong to.
+VENDOR_NAME = "coda"
 _VISIBLE_ASCII = re.compile(r"^[\x21-\x7e]{8,4096}$")
 
 
@@ -131,16 +129,16 @@ class Coda:
 
     async def health(self) -> str:
         """Return the word the service has for its state (`ok`). Raises Unreachable."""
-        body, _ = await self._listed(self._settings.paths.health)
+        body = await self._listed(self._settings.paths.health)
         return one_line(str(body.get("status", "no word")), 100)
 
     async def devices(self) -> Sequence[Device]:
         """List the devices; one without an id goes by its name. Raises Unreachable."""
-        body, secret = await self._listed(self._settings.paths.qpus)
+        body = await self._listed(self._settings.paths.qpus)
         listed = body.get("devices")
         if not isinstance(listed, list):
             raise Unreachable(f"{self._site.name}: the list of devices has no 'devices' in it")
-        return [device for entry in listed if (device := device_of(entry, secret)) is not None]
+        return [device for entry in listed if (device := device_of(entry)) is not None]
 
     async def estimate(self, request: RunRequest) -> Estimate:
         """Ask Coda for the price of `request`; source: Coda's own quote. Raises EstimateFailed."""
@@ -151,7 +149,7 @@ class Coda:
         heard = await self._reads.ask("POST", url, _document(_run_fields(request)), secret)
         if isinstance(heard, Trouble):
             raise EstimateFailed(f"no estimate: {heard.reason}")
-        estimate = estimate_of(heard, self._site.name, secret)
+        estimate = estimate_of(heard, self._site.name)
         if isinstance(estimate, EstimateFailed):
             raise estimate
         return estimate
@@ -180,7 +178,7 @@ class Coda:
             case Lost(reason, text):
                 return Unknown(reason, text)
             case Reply():
-                return outcome_of(heard, secret)
+                return outcome_of(heard)
 
     async def poll(self, provider_job_id: str, request: RunRequest) -> TaskReport:  # noqa: ARG002 - the port's
         """Read a task's status; repeatable. Raises PollFailed."""
@@ -191,7 +189,7 @@ class Coda:
         heard = await self._reads.ask("POST", url, _document({"job_id": provider_job_id}), secret)
         if isinstance(heard, Trouble):
             raise PollFailed(f"no status: {heard.reason}")
-        report = report_of(heard, provider_job_id, secret)
+        report = report_of(heard, provider_job_id)
         if isinstance(report, str):
             raise PollFailed(f"no status: {report}", retry_after_s=heard.retry_after_s)
         return report
@@ -214,12 +212,22 @@ class Coda:
         except NightshotError as error:
             return error.message
         if not token:
-            return TOKEN_MISSING
+            return self._token_missing()
         if not _VISIBLE_ASCII.match(token):
             return f"the Coda token ({TOKEN_NAME}) is too short or has characters no token has: set it again"
         return SecretStr(token)
 
-    async def _listed(self, path: str) -> tuple[JsonObject, SecretStr]:
+    def _token_missing(self) -> str:
+        name = self._site.name
+        ways = [
+            f"write token_file into [providers.{name}]",
+            f"give the service a credential named {name}-token",
+        ]
+        if name == VENDOR_NAME:
+            ways.insert(0, "set CODA_API_TOKEN, or CODA_API_TOKEN_FILE to a file that holds it")
+        return f"there is no Coda token: {', or '.join(ways)}"
+
+    async def _listed(self, path: str) -> JsonObject:
         secret = self._secret()
         if isinstance(secret, str):
             raise Unreachable(f"{self._site.name}: {secret}")
@@ -227,8 +235,8 @@ class Coda:
         if isinstance(heard, Trouble):
             raise Unreachable(heard.reason)
         if heard.status != 200 or heard.body is None or heard.body.get("success", True) is not True:
-            raise Unreachable(f"{self._site.name}: {said(heard, words_of(heard.body, secret))}")
-        return heard.body, secret
+            raise Unreachable(f"{self._site.name}: {said(heard, words_of(heard.body))}")
+        return heard.body
 
 
 # --------------------------------------------------------------------------------- what goes on the wire
