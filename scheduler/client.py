@@ -159,6 +159,8 @@ def _result(json: Any, op: str, raw: bytes) -> dict[str, Any]:
                 raise TypeError("no object")
             return result
         refusal = answer["error"]
+        if not isinstance(refusal, dict):
+            raise TypeError("no object")
     except (ValueError, KeyError, TypeError):
         raise Unreachable(
             f"the daemon's answer to '{op}' cannot be read (HTTP {status}, {len(body)} bytes)",

@@ -8,7 +8,6 @@ never picks up the configuration of the real one.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,15 +147,14 @@ def _make_folder(folder: Path, mode: int) -> None:
     try:
         # Parents above the root get the usual mode; only our own folders have a say.
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=mode)
-    except FileExistsError:
-        pass
+        if not os.path.lexists(folder):
+            folder.mkdir(mode=mode)
     except OSError as error:
         raise SettingsError(
             f"{folder}: cannot be created: {error.strerror}",
             "Create it for this user, or choose another place with --home DIR or NIGHTSHOT_HOME.",
         ) from None
-    if not stat.S_ISDIR(os.stat(folder).st_mode):
+    if not folder.is_dir():
         raise SettingsError(f"{folder} is in the way: it is not a folder", "Move it aside and try again.")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise SettingsError(

@@ -63,7 +63,7 @@ def batch_jsonl() -> str:
     import json
 
     steps = 6
-    lines = [json.dumps({"count": steps})]
+    lines = [json.dumps({"nightshot": 1, "count": steps})]
     for step in range(steps):
         code = _ROTATED.format(angle=f"{step}*pi/{steps - 1}")
         lines.append(json.dumps({"name": f"turn-{step}", "code": code, "shots": 100}))

@@ -16,7 +16,7 @@ from scheduler.home import socket_address
 Answer = dict[str, Any] | bytes | Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Refuse(Exception):
+class RefusalError(Exception):
     """Raised by a canned answer: the daemon's error, as it goes over the wire."""
 
     def __init__(self, code: str, message: str, hint: str = "", exit_code: int = 1) -> None:
@@ -52,10 +52,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             if answer is None:
-                raise Refuse("not-found", f"no such operation: {op}", exit_code=3)
+                raise RefusalError("not-found", f"no such operation: {op}", exit_code=3)
             result = answer(args) if callable(answer) else answer
             self._reply(200, {"ok": True, "result": result})
-        except Refuse as refusal:
+        except RefusalError as refusal:
             self._reply(409, {"ok": False, "error": refusal.error})
 
     def _reply(self, status: int, document: dict[str, Any]) -> None:
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
     def address_string(self) -> str:
         return "unix"
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the library
         pass
 
 
