@@ -1,0 +1,49 @@
+"""Validated fields and a circuit to a JobSpec: defaults are filled in here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scheduler.core.job import SHOTS_DEFAULT, JobSpec
+from scheduler.intake import wire
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds when a document does not say, and how large a document may be."""
+
+    backend: str = "simulator"
+    shots: int = SHOTS_DEFAULT
+    max_jobs: int = 50_000
+    max_depth: int = 32
+    max_code_bytes: int = 1024 * 1024
+    #: All circuits of a batch together: a shared one of a megabyte, times 50,000 jobs, would fill the disk.
+    max_batch_code_bytes: int = 256 * 1024 * 1024
+    max_document_bytes: int = 32 * 1024 * 1024
+
+
+def size_problem(code: str, defaults: Defaults) -> str | None:
+    most = defaults.max_code_bytes
+    if len(code) * 4 <= most:  # a character has at most four bytes
+        return None
+    size = len(code.encode())
+    return f"the circuit has {size:,} bytes; at most {most:,} are taken" if size > most else None
+
+
+def spec_of(
+    fields: wire.JobFields, code: str, framework: str, name: str, source_name: str, defaults: Defaults
+) -> JobSpec:
+    return JobSpec(
+        name=fields.name or name,
+        code=code,
+        framework=framework,
+        backend=fields.backend or defaults.backend,
+        shots=fields.shots or defaults.shots,
+        accept_overage=fields.accept_overage,
+        execution_hint=fields.braket_execution_mode_hint,
+        priority=fields.priority,
+        project=fields.project,
+        tags=tuple(fields.tags),
+        source_name=source_name,
+        again=fields.again,
+    )
