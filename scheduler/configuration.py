@@ -107,7 +107,8 @@ def read_file(path: Path) -> Given:
         line = data.count(b"\n", 0, error.start) + 1
         raise SettingsError(f"{path.name}:{line}: not UTF-8", f"Save {path} as UTF-8.") from None
     try:
-        values = tomllib.loads(text)
+        # The newline makes tomllib name a line where it would say "at end of document".
+        values = tomllib.loads(text + "\n")
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(_with_line(path.name, str(error)), f"Correct {path}.") from None
     places = {key: f"{path.name}:{line}" for key, line in _lines_of(text)}

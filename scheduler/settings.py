@@ -142,8 +142,9 @@ def _value_for(field: FieldInfo | None, text: str) -> Any:
         str in wanted or Money in wanted or (field is not None and get_origin(field.annotation) is Literal)
     )
     is_list = field is not None and get_origin(field.annotation) is tuple
-    if is_list and not text.lstrip().startswith("["):
-        return [part.strip() for part in text.split(",")]
+    if is_list:
+        is_toml = text.lstrip().startswith("[")
+        return value_from_text(text) if is_toml else [part.strip() for part in text.split(",")]
     if is_text and not text.startswith(('"', "'")):
         return text
     return value_from_text(text)
