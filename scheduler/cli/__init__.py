@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -62,6 +63,13 @@ class _Commands(click.Group):
             raise click.UsageError(f"there is no command {args[0]!r}{_near(args[0])}", ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # click would make this a failure like any other.
+            raise click.exceptions.Exit(PIPE_CLOSED) from None
+
 
 def _near(name: str) -> str:
     from difflib import get_close_matches
@@ -105,8 +113,9 @@ def _run(arguments: list[str] | None, where: Where) -> int:
             raise
         print_error(error)
         return error.exit_code
-    except BrokenPipeError:
-        raise
+    except SystemExit as end:
+        # click ends the process itself after it has written a shell completion.
+        return end.code if isinstance(end.code, int) else 0
     except Exception as error:
         # A bug of ours or of the system below: one line for people, everything for whoever looks into it.
         if where.debug:

@@ -88,13 +88,16 @@ def read_regular_file(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", file=str(path)) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise SpecError("not a regular file", file=str(path), hint="Standard input is called '-'.")
         if found.st_size > LARGEST_CALL_BYTES:
             raise SpecError(f"{found.st_size} bytes is no job file", file=str(path))
-        return file.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def _attached(folder: Path, reference: str) -> bytes | None:
