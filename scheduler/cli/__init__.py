@@ -110,19 +110,25 @@ def _run(arguments: list[str] | None, where: Where) -> int:
         return INTERRUPTED
     except NightshotError as error:
         if where.debug:
-            raise
+            traceback_to_stderr()
         print_error(error)
         return error.exit_code
     except SystemExit as end:
         # click ends the process itself after it has written a shell completion.
         return end.code if isinstance(end.code, int) else 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last one who could say anything
         # A bug of ours or of the system below: one line for people, everything for whoever looks into it.
         if where.debug:
-            raise
+            traceback_to_stderr()
         click.echo(f"nightshot: {type(error).__name__}: {error}", err=True)
         click.echo("  This was not foreseen. The whole story: nightshot --debug …", err=True)
         return 1
+
+
+def traceback_to_stderr() -> None:
+    import traceback
+
+    traceback.print_exc()
 
 
 def print_error(error: NightshotError) -> None:

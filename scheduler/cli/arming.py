@@ -27,7 +27,10 @@ def arm(where: Where, night: str, once: bool, reason: str, as_json: bool, quiet:
 @output_options
 @pass_where
 def disarm(where: Where, reason: str, as_json: bool, quiet: bool) -> int:
-    """Send nothing paid from now on; what was sent is still collected."""
+    """Send nothing paid from now on.
+
+    What was sent already is still collected.
+    """
     return echo_changed(where.ask("disarm", {"reason": reason}), as_json, quiet)
 
 

@@ -46,7 +46,7 @@ def resolve(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Settle a job that is in doubt, by what you found out at the provider."""
+    """Settle a job in doubt, by what you found out."""
     if not reason.strip():
         raise click.UsageError("--reason is empty: say how you know")
     if (verdict == "accepted") != (provider_job_id is not None):

@@ -25,7 +25,10 @@ LISTED_JOBS = 20
 @output_options
 @pass_where
 def check(where: Where, files: tuple[str, ...], as_json: bool, quiet: bool) -> int:
-    """Check job files: say what is in them, or what is wrong and where. Ends with 65 when one is wrong."""
+    """Check job files without queueing them.
+
+    Says what is in them, or what is wrong and where; ends with 65 when one is wrong.
+    """
     settings = where.load_settings().settings
     reports = []
     for file in files:

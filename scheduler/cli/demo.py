@@ -16,7 +16,7 @@ import click
 
 from scheduler.cli.common import Where, echo_json, pass_where, where_options
 from scheduler.cli.jobs import job_lines, pages
-from scheduler.cli.render import dollars, paint, plain_lines, plural
+from scheduler.cli.render import paint, plain_lines, plural
 from scheduler.cli.results import result_lines
 from scheduler.cli.samples import CONFIGURATION, samples
 from scheduler.errors import NightshotError, SettingsError, UsageError
@@ -33,7 +33,10 @@ SHOWN_JOB = "ghz"
 @where_options()
 @pass_where
 def demo(where: Where, as_json: bool) -> None:
-    """Run sample jobs on the local simulator in a home of their own (default: ./nightshot-demo)."""
+    """Run sample jobs on the local simulator.
+
+    They live in a home of their own: ./nightshot-demo, or the directory given by --home.
+    """
     if find_spec("qiskit_aer") is None:
         raise SettingsError(
             "the local simulator is not installed", "Install it: python -m pip install 'nightshot[local]'"
@@ -141,11 +144,9 @@ def _story(home: Home, answers: dict[str, Any]) -> list[str]:
 
 def cost_sentence(jobs: list[dict[str, Any]]) -> str:
     """The sum of what is known, and how many are not; an unknown cost is not counted as nothing."""
-    from decimal import Decimal
+    from scheduler.core.money import ZERO, Money
 
-    known = [Decimal(job["cost_usd"]) for job in jobs if job["cost_usd"] is not None]
+    known = [Money.parse(job["cost_usd"]) for job in jobs if job["cost_usd"] is not None]
     unknown = sum(job["cost_usd"] is None and job["state"] == "completed" for job in jobs)
-    sentence = (
-        f"{dollars(f'{sum(known):.2f}' if known else '0.00')} of play money for {plural(len(known), 'job')}"
-    )
+    sentence = f"{sum(known, ZERO)} of play money for {plural(len(known), 'job')}"
     return sentence + (f", and {plural(unknown, 'job')} whose cost is unknown" if unknown else "")

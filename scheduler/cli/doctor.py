@@ -15,7 +15,10 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗",
 @output_options
 @pass_where
 def doctor(where: Where, online: bool, as_json: bool, quiet: bool) -> int:
-    """Check the installation; every ✗ comes with what mends it. Ends with 1 when there is one."""
+    """Check the installation, and say what mends it.
+
+    Ends with 1 when there is a ✗; a ! works, but will disappoint somebody.
+    """
     from scheduler.cli.checks import findings
 
     found = []

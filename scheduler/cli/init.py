@@ -32,7 +32,10 @@ def init(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write a commented nightshot.toml; without a terminal, every question takes its default."""
+    """Write a commented nightshot.toml.
+
+    Asks four questions; without a terminal, what no option answers takes its default.
+    """
     target = config_target(where.home, where.config_file)
     if target.exists() and not force:
         raise UsageError(f"{target} exists already", "Keep it, or replace it with: nightshot init --force")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @output_options
 @pass_where
 def results(where: Where, job: str, as_json: bool, quiet: bool) -> int:
-    """Show the counts of a job, or of every ended job of a batch ('latest' works)."""
+    """Show the counts of a job or a batch ('latest' works)."""
     answer: dict[str, Any] = where.ask("results", {"job": job})
     found = cast("list[ResultView]", answer["results"])
     if as_json:

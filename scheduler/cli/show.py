@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @output_options
 @pass_where
 def show(where: Where, job: str, as_json: bool, quiet: bool) -> None:
-    """Show one job: why it waits, what was sent, what it cost ('latest' works)."""
+    """Show one job: why it waits, what was sent, its cost."""
     answer = where.ask("show", {"job": job})
     if as_json:
         return echo_json(answer)

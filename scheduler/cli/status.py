@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @output_options
 @pass_where
 def status(where: Where, as_json: bool, quiet: bool) -> None:
-    """Show tonight's money, the backends, the latest batches and what needs you."""
+    """Show money, backends, latest batches and what needs you."""
     answer = where.ask("status")
     if as_json:
         return echo_json(answer)

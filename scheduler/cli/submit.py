@@ -25,9 +25,10 @@ LARGEST_CALL_BYTES = 256 << 20
 @output_options
 @pass_where
 def submit(where: Where, files: tuple[str, ...], name: str | None, as_json: bool, quiet: bool) -> int:
-    """Queue job files: circuits (.qasm, .py) and manifests (.yaml .toml .json .jsonl).
+    """Queue job files.
 
-    Every file becomes a batch of its own. '-' reads standard input.
+    Circuits are .qasm and .py, manifests .yaml .toml .json and .jsonl. Every file becomes a batch of its
+    own; '-' reads standard input.
     """
     documents = gather(files, name)
     view = where.ask("submit", {"documents": documents}, timeout_s=600)

@@ -9,7 +9,7 @@ import click
 
 from scheduler.cli.common import Where, echo_json, output_options, pass_where
 from scheduler.cli.jobs import job_lines, pages
-from scheduler.errors import DeadlinePassed, NeedsPerson
+from scheduler.errors import DeadlinePassed, NeedsPerson, NotFound
 
 _ENDED = ("completed", "failed", "cancelled", "rejected")
 FIRST_PAUSE_S = 0.1
@@ -33,8 +33,9 @@ def wait(where: Where, ids: tuple[str, ...], timeout_s: float | None, as_json: b
     """
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = FIRST_PAUSE_S
-    rows = _settle_names(where, ids)
+    names = [_settled_name(where, name) for name in ids]
     while True:
+        rows = _jobs_named(where, names)
         open_jobs = [job for job in rows if job["state"] not in _ENDED]
         if not open_jobs:
             break
@@ -49,24 +50,32 @@ def wait(where: Where, ids: tuple[str, ...], timeout_s: float | None, as_json: b
             )
         time.sleep(pause_s if left_s is None else min(pause_s, left_s))
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
-        rows = [job for name in dict.fromkeys(job["job"] for job in rows) for job in _jobs_named(where, name)]
     return _finish(rows, as_json, quiet)
 
 
-def _settle_names(where: Where, ids: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Look every name up once: what `latest` means must not change while we wait."""
+def _settled_name(where: Where, name: str) -> str:
+    """What `latest` means must not change while we wait."""
+    if name == "latest":
+        view = where.ask("jobs", {"batch": name, "limit": 1})
+        return str(view["jobs"][0]["batch"]) if view["jobs"] else name
+    if not all(part.isdecimal() for part in name.split(".")):
+        raise click.UsageError(f"{name!r} is no job: write it like 12 or 12.3, or 'latest'")
+    return name
+
+
+def _jobs_named(where: Where, names: list[str]) -> list[dict[str, Any]]:
+    """The jobs as they are now, each once. Raises NotFound."""
     found: dict[str, dict[str, Any]] = {}
-    for name in ids:
-        for job in _jobs_named(where, name):
-            found[job["job"]] = job
+    for name in names:
+        if "." in name:
+            jobs = [where.ask("show", {"job": name})["job"]]
+        else:
+            batch: int | str = int(name) if name.isdecimal() else name
+            jobs = [job for view in pages(where, {"batch": batch}) for job in view["jobs"]]
+        if not jobs:
+            raise NotFound(f"there is no batch {name}", "See what there is: nightshot jobs")
+        found.update({job["job"]: job for job in jobs})
     return list(found.values())
-
-
-def _jobs_named(where: Where, name: str) -> list[dict[str, Any]]:
-    if "." in name:
-        return [where.ask("show", {"job": name})["job"]]
-    batch: int | str = int(name) if name.isdecimal() else name
-    return [job for view in pages(where, {"batch": batch}) for job in view["jobs"]]
 
 
 def _stuck_reason(where: Where, open_jobs: list[dict[str, Any]]) -> tuple[str, str] | None:

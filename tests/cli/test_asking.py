@@ -188,6 +188,12 @@ def test_wait_for_a_waiting_job_depends_on_who_can_move_it(
     assert nightshot("wait", "12", "--timeout", "0.3").code == code
 
 
+def test_wait_for_nothing_is_not_found(nightshot: Command, server: ControlServer) -> None:
+    _jobs(server, [])
+    assert nightshot("wait", "99").code == 3
+    assert nightshot("wait", "bell.py").code == 2
+
+
 def test_wait_takes_single_jobs_of_a_batch(nightshot: Command, server: ControlServer) -> None:
     server.answers["show"] = dict(show_view(job_view("12.3")))
     assert nightshot("wait", "12.3").code == 0
