@@ -9,6 +9,7 @@ import click
 
 from scheduler.cli.common import Where, echo_json, output_options, pass_where
 from scheduler.cli.render import STATE_ORDER, dollars, table
+from scheduler.errors import NotFound
 
 PAGE = 50
 #: Rows a question when all are wanted.
@@ -35,8 +36,8 @@ def jobs(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """List jobs, newest first."""
-    chosen = {"state": state, "backend": backend, "batch": batch_number(batch)}
+    """List jobs in the order in which they came."""
+    chosen = {"state": state, "backend": backend, "batch": batch_number(where, batch) if batch else None}
     view = _all_pages(where, chosen) if whole else _page(where, chosen, limit, after)
     if as_json:
         return echo_json(view)
@@ -51,13 +52,16 @@ def jobs(
     return None
 
 
-def batch_number(text: str | None) -> int | str | None:
-    """A number as a number; `latest` is the daemon's to resolve."""
-    if text is None or text == "latest":
-        return text
-    if not text.isdecimal():
-        raise click.UsageError(f"--batch is a batch's number or 'latest', not {text!r}")
-    return int(text)
+def batch_number(where: Where, text: str) -> int:
+    """The number that `12` or `latest` means. Raises NotFound when there is no batch yet."""
+    if text != "latest":
+        if not text.isdecimal():
+            raise click.UsageError(f"{text!r} is no batch: write its number, or 'latest'")
+        return int(text)
+    batches = where.ask("status")["batches"]
+    if not batches:
+        raise NotFound("there is no job yet", "Drop a file into the inbox, or: nightshot submit FILE")
+    return int(batches[0]["id"])
 
 
 def _page(where: Where, chosen: dict[str, Any], limit: int, after: int | None) -> dict[str, Any]:

@@ -30,8 +30,8 @@ def results(where: Where, job: str, as_json: bool, quiet: bool) -> int:
         for result in found:
             for line in result_lines(result):
                 click.echo(line)
-    if not found and not as_json:
-        click.echo(f"No results yet. Wait for them: nightshot wait {plain(job)}", err=True)
+    for sentence in answer.get("missing", ()) if not as_json else ():
+        click.echo(f"no result: {plain(sentence)}", err=True)
     return 0 if found else 1
 
 

@@ -57,6 +57,7 @@ def _queued_line(batch: dict[str, Any]) -> str:
 def gather(files: tuple[str, ...], stdin_name: str | None) -> list[dict[str, Any]]:
     """Read the files, and those that manifests name, for a `submit` call. Raises SpecError."""
     documents: list[dict[str, Any]] = []
+    attached: dict[str, bytes] = {}
     for file in files:
         if file == "-":
             if not stdin_name:
@@ -69,9 +70,16 @@ def gather(files: tuple[str, ...], stdin_name: str | None) -> list[dict[str, Any
         data = read_regular_file(path)
         documents.append(_document(path.name, data))
         for reference in referenced_circuits(path.name, data):
-            attached = _attached(path.parent, reference)
-            if attached is not None:
-                documents.append({**_document(reference, attached), "attachment": True})
+            circuit = _circuit_beside(path.parent, reference)
+            if circuit is None:
+                continue
+            if attached.setdefault(reference, circuit) != circuit:
+                raise SpecError(
+                    f"another manifest of this call means another file by {reference!r}",
+                    file=file,
+                    hint="Submit the manifests one at a time.",
+                )
+            documents.append({**_document(reference, circuit), "attachment": True})
     if sum(len(document["content_base64"]) for document in documents) > LARGEST_CALL_BYTES:
         raise SpecError(
             "these files are too much for one call", hint="Submit fewer at once, or move them into the inbox."
@@ -101,7 +109,7 @@ def read_regular_file(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def _attached(folder: Path, reference: str) -> bytes | None:
+def _circuit_beside(folder: Path, reference: str) -> bytes | None:
     """The bytes of a circuit beside its manifest; None leaves it to the daemon to say what is wrong."""
     pure = Path(reference)
     if pure.is_absolute() or ".." in pure.parts:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from scheduler.cli.common import Where, echo_json, output_options, pass_where
-from scheduler.cli.jobs import job_lines, pages
+from scheduler.cli.jobs import batch_number, job_lines, pages
 from scheduler.errors import DeadlinePassed, NeedsPerson, NotFound
 
 _ENDED = ("completed", "failed", "cancelled", "rejected")
@@ -55,12 +55,7 @@ def wait(where: Where, ids: tuple[str, ...], timeout_s: float | None, as_json: b
 
 def _settled_name(where: Where, name: str) -> str:
     """What `latest` means must not change while we wait."""
-    if name == "latest":
-        view = where.ask("jobs", {"batch": name, "limit": 1})
-        return str(view["jobs"][0]["batch"]) if view["jobs"] else name
-    if not all(part.isdecimal() for part in name.split(".")):
-        raise click.UsageError(f"{name!r} is no job: write it like 12 or 12.3, or 'latest'")
-    return name
+    return name if "." in name else str(batch_number(where, name))
 
 
 def _jobs_named(where: Where, names: list[str]) -> list[dict[str, Any]]:
@@ -70,8 +65,7 @@ def _jobs_named(where: Where, names: list[str]) -> list[dict[str, Any]]:
         if "." in name:
             jobs = [where.ask("show", {"job": name})["job"]]
         else:
-            batch: int | str = int(name) if name.isdecimal() else name
-            jobs = [job for view in pages(where, {"batch": batch}) for job in view["jobs"]]
+            jobs = [job for view in pages(where, {"batch": int(name)}) for job in view["jobs"]]
         if not jobs:
             raise NotFound(f"there is no batch {name}", "See what there is: nightshot jobs")
         found.update({job["job"]: job for job in jobs})

@@ -59,8 +59,9 @@ def test_json_is_the_view_with_a_version(nightshot: Command, server: ControlServ
 def test_jobs_are_a_page_with_the_way_to_the_next(nightshot: Command, server: ControlServer) -> None:
     waiting = job_view("13", state="waiting", cost_usd=None, ended_at=None, reason="slots: 4 of 4 taken")
     server.answers["jobs"] = {"as_of": AS_OF, "jobs": [dict(job_view()), dict(waiting)], "next": 12}
-    out = nightshot("jobs", "--state", "waiting", "--backend", "iqm", "--batch", "latest").out
-    assert server.args_of("jobs") == {"state": "waiting", "backend": "iqm", "batch": "latest", "limit": 50}
+    server.answers["status"] = dict(status_view())
+    out = nightshot("jobs", "--state", "waiting", "--backend", "coda:iqm", "--batch", "latest").out
+    assert server.args_of("jobs") == {"state": "waiting", "backend": "coda:iqm", "batch": 12, "limit": 50}
     assert "about $0.45" in out
     assert "slots: 4 of 4 taken" in out
     assert "nightshot jobs --after 12" in out
@@ -131,11 +132,10 @@ def test_results_are_histograms_and_flag_missing_shots(nightshot: Command, serve
     assert document["results"] == [RESULT]
 
 
-def test_no_results_yet_is_a_failure_with_a_way_on(nightshot: Command, server: ControlServer) -> None:
-    server.answers["results"] = {"results": []}
+def test_no_results_yet_is_a_failure_with_the_state(nightshot: Command, server: ControlServer) -> None:
+    server.answers["results"] = {"as_of": AS_OF, "results": [], "missing": ["12 is waiting: slots"]}
     done = nightshot("results", "12")
-    assert (done.code, done.out) == (1, "")
-    assert "nightshot wait 12" in done.err
+    assert (done.code, done.out, done.err) == (1, "", "no result: 12 is waiting: slots\n")
 
 
 # ----------------------------------------------------------------------------------------------- wait
@@ -153,8 +153,9 @@ def _jobs(server: ControlServer, *rounds: list[dict[str, Any]]) -> None:
 
 def test_wait_ends_with_0_when_all_completed(nightshot: Command, server: ControlServer) -> None:
     _jobs(server, [dict(job_view(state="running"))], [dict(job_view())])
+    server.answers["status"] = dict(status_view())
     assert nightshot("wait", "latest", "-q").code == 0
-    assert [args["batch"] for op, args in server.calls if op == "jobs"] == ["latest", 12], "looked up once"
+    assert [op for op, _ in server.calls] == ["status", "jobs", "jobs"], "'latest' is looked up once"
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled", "rejected"])
@@ -314,6 +315,19 @@ def test_a_manifest_brings_its_circuits(
     server.answers["submit"] = {"as_of": AS_OF, "batches": [], "refused": []}
     nightshot("submit", str(tmp_path / name))
     assert _sent(server) == [(name, text.encode(), False), ("sub/c.qasm", b"OPENQASM 3.0;", True)]
+
+
+def test_two_circuits_of_one_name_are_not_mixed_up(
+    nightshot: Command, server: ControlServer, tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.toml").write_text('circuit = "c.qasm"\n')
+        (tmp_path / folder / "c.qasm").write_text(f"OPENQASM 3.0; // {folder}")
+    done = nightshot("submit", str(tmp_path / "a" / "m.toml"), str(tmp_path / "b" / "m.toml"))
+    assert done.code == 65
+    assert "one at a time" in done.err
+    assert server.calls == []
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "gone.qasm", "link.qasm/../../secret"])
