@@ -53,10 +53,10 @@ def jobs(
 
 
 def batch_number(where: Where, text: str) -> int:
-    """The number that `12` or `latest` means. Raises NotFound when there is no batch yet."""
+    """The number that `12` or `latest` means. Raises NotFound."""
     if text != "latest":
         if not text.isdecimal():
-            raise click.UsageError(f"{text!r} is no batch: write its number, or 'latest'")
+            raise NotFound(f"{text!r} does not name a batch", "Write its number, or 'latest'.")
         return int(text)
     batches = where.ask("status")["batches"]
     if not batches:

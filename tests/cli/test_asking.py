@@ -87,8 +87,8 @@ def test_all_jobs_are_one_document(nightshot: Command, server: ControlServer) ->
     assert nightshot("jobs", "--all", "-q").out.split() == [str(n) for n in range(1, 10)]
 
 
-def test_a_batch_that_is_no_number_is_a_usage_error(nightshot: Command, server: ControlServer) -> None:
-    assert nightshot("jobs", "--batch", "12.3").code == 2
+def test_a_batch_that_is_no_number_is_not_found(nightshot: Command, server: ControlServer) -> None:
+    assert nightshot("jobs", "--batch", "12.3").code == 3
 
 
 # ------------------------------------------------------------------------------------- show and results
@@ -192,7 +192,7 @@ def test_wait_for_a_waiting_job_depends_on_who_can_move_it(
 def test_wait_for_nothing_is_not_found(nightshot: Command, server: ControlServer) -> None:
     _jobs(server, [])
     assert nightshot("wait", "99").code == 3
-    assert nightshot("wait", "bell.py").code == 2
+    assert nightshot("wait", "bell").code == 3
 
 
 def test_wait_takes_single_jobs_of_a_batch(nightshot: Command, server: ControlServer) -> None:
