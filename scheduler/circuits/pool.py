@@ -90,11 +90,13 @@ class WorkerPool:
         limits: Limits | None = None,
         jobs: int = 1,
         idle_stop_s: float = 300.0,
+        answer_patience_s: float = ANSWER_PATIENCE_S,
         layers: Sequence[str] = LAYERS,
     ) -> None:
         self._python = python
         self._limits = limits or Limits()
         self._idle_stop_s = idle_stop_s
+        self._answer_patience_s = answer_patience_s
         self._layers = tuple(layers)
         self._places = asyncio.Semaphore(jobs)
         self._starting = asyncio.Lock()
@@ -118,7 +120,7 @@ class WorkerPool:
             if started is not None:
                 started()
             async with self._busy() as worker:
-                return await worker.ask(work, self._limits)
+                return await worker.ask(work, self._limits, self._answer_patience_s)
 
     async def start(self) -> None:
         """Start the worker now rather than with the first job. Raises WorkerUnavailable."""
@@ -258,7 +260,7 @@ class _Worker:
             self.last_words += came
             del self.last_words[:-4096]
 
-    async def ask(self, work: Work, limits: Limits) -> Answer:
+    async def ask(self, work: Work, limits: Limits, patience_s: float) -> Answer:
         """Hand in one job and wait for its end; when the caller gives up, the job is ended too."""
         name, self.next_name = self.next_name, self.next_name + 1
         order = {
@@ -277,7 +279,7 @@ class _Worker:
             return self._died()
         # asyncio.wait, not await: a future cancelled by the reader must not look like our own cancellation.
         try:
-            await asyncio.wait([answered], timeout=limits.wall_time_s + ANSWER_PATIENCE_S)
+            await asyncio.wait([answered], timeout=limits.wall_time_s + patience_s)
         except asyncio.CancelledError:
             self.open.pop(name, None)
             answered.cancel()

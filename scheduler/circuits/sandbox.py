@@ -32,7 +32,7 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class LayerMissing(RuntimeError):  # noqa: N818 - a finding, often no error
+class LayerMissing(RuntimeError):
     """This machine does not offer the layer; the message says what it answered."""
 
 

@@ -146,7 +146,7 @@ def _measured(circuit: QuantumCircuit) -> set[int]:
 # ----------------------------------------------------------------------------------------- unrolling
 
 
-class _NeedsTranspiler(ValueError):  # noqa: N818 - turns into another way, never into an error
+class _NeedsTranspiler(ValueError):
     """Something that has neither a native form nor a plain definition."""
 
 

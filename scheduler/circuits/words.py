@@ -16,5 +16,5 @@ NEEDED_FOR_CODE = ("landlock", "seccomp")
 ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
 
 
-class CannotRun(ValueError):  # noqa: N818 - a verdict on a circuit; nothing of ours went wrong
+class CannotRun(ValueError):
     """The circuit can never run here as it is; the message is a sentence for its owner."""
