@@ -47,7 +47,9 @@ class SpecError(NightshotError):
     code = "bad-job-file"
 
     def __init__(self, problem: str, *, file: str = "", line: int | None = None, hint: str = "") -> None:
-        place = f"{file}:{line}: " if file and line else f"{file}: " if file else f"line {line}: " if line else ""
+        place = (
+            f"{file}:{line}: " if file and line else f"{file}: " if file else f"line {line}: " if line else ""
+        )
         super().__init__(f"{place}{problem}", hint)
         self.problem = problem
         self.file = file

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from scheduler.core.pricing import Estimate, PriceList
+from scheduler.core.records import EndedJob
+from scheduler.core.rules import Rules
 from scheduler.core.task import Device, Evidence, Outcome, RunRequest, TaskReport
 from scheduler.errors import NightshotError
+from scheduler.ports_store import Store
 
 
 class Clock(Protocol):
@@ -39,9 +42,18 @@ class EstimateFailed(NightshotError):
 
     code = "estimate-failed"
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, never_runs: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        never_runs: bool = False,
+        needs_person: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        #: Only a person can change it (a missing token, a missing package): time alone will not.
+        self.needs_person = needs_person
         #: The provider says that this job can never run as it is (a 422, too many qubits …).
         self.never_runs = never_runs
 
@@ -77,6 +89,12 @@ class Provider(Protocol):
     async def find(self, attempt_id: str) -> Evidence:
         """Look for evidence about an attempt whose outcome was lost; read-only."""
 
+    def tell_finished(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with an attempt's id when its task ends, if that is known here: a hint only."""
+
+    async def forget(self, provider_job_id: str) -> None:
+        """The results are safe with us: what was kept locally for this task may go. Safe to repeat."""
+
     async def close(self) -> None:
         """Let go of connections and worker processes; safe to call twice."""
 
@@ -92,3 +110,66 @@ class Site:
     prices: Mapping[str, PriceList] = field(default_factory=dict)
     #: Reads a secret by name (`coda-token`) at the time of use, so that a rotated one is picked up.
     secret: Callable[[str], str | None] = lambda _name: None
+
+
+# ------------------------------------------------------------------------------------------ replies, results
+
+
+class ReplySlot(Protocol):
+    """Room on disk for one reply, taken before the request leaves, so that a full disk cannot lose it."""
+
+    def keep(self, attempt_id: str, outcome: Outcome) -> None:
+        """Put the outcome on disk (checksum, fsync) before the database hears of it. Blocks."""
+
+    def release(self) -> None:
+        """Give the slot back once the outcome is committed."""
+
+
+class ReplyFiles(Protocol):
+    def reserve(self) -> ReplySlot:
+        """Take a preallocated slot. Raises TryAgain when there is no room for a reply. Blocks."""
+
+    def adopt(self) -> None:
+        """Use the last process's slots again: what they hold is in the database now. Blocks."""
+
+    def kept(self) -> Mapping[str, Outcome]:
+        """Read every intact outcome on disk, by attempt; a half-written one is not there. Blocks."""
+
+
+class ResultFiles(Protocol):
+    """Where ended jobs become files for people."""
+
+    def write(self, ended: EndedJob, night: str) -> None:
+        """Write one job's folder, complete or not at all; writing it again changes nothing. Blocks."""
+
+
+class QueueFolder(Protocol):
+    """The copies of accepted files that people see while their jobs wait and run."""
+
+    def batches(self) -> list[int]:
+        """Numbers of the batches that have a file there, ascending. Blocks."""
+
+    def label(self, batch_id: int, line: str) -> None:
+        """Write one line beside a batch's file. Raises OSError. Blocks."""
+
+    def remove(self, batch_id: int) -> None:
+        """Take an ended batch's file and line away; its source stands in the results. Blocks."""
+
+
+@dataclass(slots=True)
+class Kit:
+    """What every stage is given."""
+
+    store: Store
+    clock: Clock
+    providers: Mapping[str, Provider]
+    rules: Rules
+    #: Tell a stage, by name, that there may be work for it.
+    wake: Callable[[str], None]
+    #: A new name for an attempt, unique for ever.
+    new_id: Callable[[], str]
+    #: Write a line to the log: an event, then facts.
+    log: Callable[..., None]
+
+    def provider_of(self, backend: str) -> Provider | None:
+        return self.providers.get(backend.partition(":")[0])

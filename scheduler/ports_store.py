@@ -1,4 +1,4 @@
-"""What the stages may ask of the store: one small protocol for each arrow, all kept by one transaction object.
+"""What the stages may ask of the store: one small protocol an arrow, all kept by one transaction object.
 
 `write` runs a plain function in a transaction that is on disk when the call returns, and `read` runs one on a
 consistent snapshot. The function must not wait for anything: several of them may share one commit, and none
@@ -77,10 +77,13 @@ class AdmissionTx(JobMoves, Protocol):
 
     def night_books(self, key: str) -> NightBooks: ...
 
+    def prepared_estimates(self) -> dict[str, int]:
+        """Estimates of admitted attempts that have not been sent, in micro-dollars by backend."""
+
     def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]: ...
 
     def prepare_attempts(self, admitted: Sequence[tuple[Candidate, str]], at_us: int) -> list[int]:
-        """Admit jobs, each with a prepared attempt of the given id; returns the job ids that were still waiting."""
+        """Admit jobs, each with a prepared attempt of the given id; returns those that still waited."""
 
 
 class SubmissionTx(JobMoves, Protocol):
@@ -95,8 +98,8 @@ class SubmissionTx(JobMoves, Protocol):
     def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
         """The last look before the first byte: None to send, or the sentence why not."""
 
-    def attempt_accepted(self, attempt_id: str, outcome: Accepted, at_us: int, next_poll_us: int) -> bool:
-        """SUBMITTING or IN_DOUBT → SUBMITTED; False when the id is another attempt's or the state moved on."""
+    def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:
+        """SUBMITTING or IN_DOUBT → SUBMITTED; False: the id is another attempt's, or the state moved on."""
 
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
@@ -142,6 +145,9 @@ class SettleTx(JobMoves, Protocol):
 
 class PublishTx(Protocol):
     def ended_unpublished(self, limit: int) -> list[EndedJob]: ...
+
+    def open_batch_counts(self, batch_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+        """Jobs per state of those batches that have not ended."""
 
     def mark_published(self, job_ids: Sequence[int], at_us: int) -> list[int]:
         """Mark jobs whose files are written; returns the batches that ended with them."""
@@ -196,6 +202,9 @@ class PeopleTx(ReconcileTx, Protocol):
 
     def waiting_by_backend(self) -> dict[str, int]: ...
 
+    def prices_will_come(self, backend: str) -> bool:
+        """True when a job of this backend has no price yet and time alone may bring one."""
+
     def jobs_in_state(self, state: JobState, limit: int) -> list[JobRecord]: ...
 
     def oldest_troubled_polls(self, failures: int, limit: int) -> list[tuple[JobRecord, str]]: ...
@@ -208,7 +217,7 @@ class Store(Protocol):
     """The one durable memory."""
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        """Run `work` in a transaction that is durable on return. Raises TryAgain when the store cannot write now."""
+        """Run `work` in a transaction, durable on return. Raises TryAgain when the store cannot write now."""
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` on a snapshot; it must not change anything. Raises TryAgain when the store is away."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""How the daemon is spoken to: operations, and the control socket that carries them."""

@@ -146,7 +146,7 @@ def closed_gates(
     gates = backend_gates(load, now_us)
     if job.estimate_microusd is None:
         sentence = job.wait_reason or "no price is known yet"
-        gates.append(Gate("estimate", sentence, None, job.wait_until_us))
+        gates.append(Gate(job.wait_code or "estimate", sentence, None, job.wait_until_us))
     elif job.wait_code and (job.wait_until_us is None or job.wait_until_us > now_us):
         gates.append(Gate(job.wait_code, job.wait_reason or "waiting", None, job.wait_until_us))
     if load.paid:

@@ -34,6 +34,6 @@ def is_complete(
     """
     if renamed_in:
         return True
-    if 0 <= now_ns - look.mtime_ns and now_ns - look.mtime_ns >= quiet_ns:
+    if now_ns - look.mtime_ns >= 0 and now_ns - look.mtime_ns >= quiet_ns:
         return True
     return before == look and since_before_ns * 2 >= quiet_ns

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """One run as it goes to a provider; `attempt_id` is ours and unique for ever, `device` the provider's name."""
+    """One run as it goes to a provider; `attempt_id` is ours for ever, `device` the provider's name."""
 
     attempt_id: str
     device: str
@@ -25,7 +25,7 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class CostFacts:
-    """The three figures of a reply, kept apart because nobody knows how they relate; None is unknown, not 0."""
+    """Three figures of a reply, kept apart: nobody knows how they relate. None is unknown, not 0."""
 
     estimated_cost_microusd: int | None = None
     credits_applied_microcredits: int | None = None

@@ -48,6 +48,7 @@ def estimate_of(reply: Reply, source: str) -> Estimate | EstimateFailed:
             f"no estimate: {said(reply, words)}",
             retry_after_s=reply.retry_after_s,
             never_runs=_never_runs(reply, words),
+            needs_person=reply.status in (401, 402, 403),
         )
     problems: list[str] = []
     cost_microusd = _cents(body, "estimated_cost_cents", problems)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -144,7 +144,7 @@ class Coda:
         """Ask Coda for the price of `request`; source: Coda's own quote. Raises EstimateFailed."""
         secret = self._secret()
         if isinstance(secret, str):
-            raise EstimateFailed(f"{self._site.name}: {secret}")
+            raise EstimateFailed(f"{self._site.name}: {secret}", needs_person=True)
         url = self._url(self._settings.paths.estimate_cost)
         heard = await self._reads.ask("POST", url, _document(_run_fields(request)), secret)
         if isinstance(heard, Trouble):
@@ -197,6 +197,12 @@ class Coda:
     async def find(self, attempt_id: str) -> Evidence:  # noqa: ARG002 - the port's
         """Answer CannotTell: Coda has neither a list nor a search."""
         return CannotTell("Coda has no list of jobs and no search: look at its web page, or ask its support")
+
+    def tell_finished(self, listener: Callable[[str], None]) -> None:
+        """Coda has no webhook: nothing is ever told, and tasks are polled."""
+
+    async def forget(self, provider_job_id: str) -> None:
+        """Nothing is kept here for a task."""
 
     async def close(self) -> None:
         self._closed = True

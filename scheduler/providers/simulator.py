@@ -141,7 +141,7 @@ class Simulator:
         self._proven = False
         self._closed = False
         #: Called with the provider job id when a task has ended; a hint that saves waiting for the next poll.
-        self.finished: Callable[[str], None] | None = None
+        self._finished: Callable[[str], None] | None = None
 
     @property
     def worker_pid(self) -> int | None:
@@ -159,7 +159,7 @@ class Simulator:
         if why_never := self._why_never(request):
             raise EstimateFailed(why_never, never_runs=True)
         if missing := missing_packages(self._settings.python):
-            raise EstimateFailed(missing)
+            raise EstimateFailed(missing, needs_person=True)
         if not self._proven:
             # Another interpreter can only be asked by starting it; the first job is about to do so anyway.
             try:
@@ -183,12 +183,18 @@ class Simulator:
             )
         if request.shots < 1:
             return f"{request.shots} shots: at least 1 is needed"
+        try:
+            request.code.encode()
+        except UnicodeEncodeError as error:
+            return f"the code has half a character at offset {error.start}: it is no text that can be written"
         return None
 
     async def submit(self, request: RunRequest, send_gate: SendGate) -> Outcome:
         """Take the request durably and start it. Accepted means that it is on disk."""
         if why_never := self._why_never(request):
             return Refused(RefusalKind.INVALID, why_never)
+        if self._closed:
+            return NotSent(f"{self._site.name} has been closed")
         if reason := await send_gate():
             return NotSent(reason)
         cost_microusd = self._price(request).cost_microusd
@@ -242,6 +248,9 @@ class Simulator:
             return CannotTell(f"the files of {attempt_id} cannot be read: {error}")
         return NeverArrived(f"no request of that name is in {self._site.state_dir}")
 
+    def tell_finished(self, listener: Callable[[str], None]) -> None:
+        self._finished = listener
+
     async def forget(self, provider_job_id: str) -> None:
         """Remove the files of a task whose result is safe elsewhere; safe to call twice. Raises OSError."""
         run = self._runs.pop(provider_job_id, None)
@@ -287,8 +296,8 @@ class Simulator:
         await self._keep(stored.attempt_id, text, run)
         self._fresh[stored.attempt_id] = _report_of(result, text)
         del self._runs[stored.attempt_id]
-        if self.finished is not None:
-            self.finished(stored.attempt_id)
+        if self._finished is not None:
+            self._finished(stored.attempt_id)
 
     async def _simulate(self, stored: _StoredRequest, run: _Run) -> Answer:
         def started() -> None:

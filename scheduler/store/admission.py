@@ -1,4 +1,4 @@
-"""Prices and admission: who waits for a quote, who is next in each queue, and what is in flight, from rows."""
+"""Prices and admission: who waits for a quote, who is next in each queue, what is in flight."""
 
 from __future__ import annotations
 
@@ -104,6 +104,11 @@ _IN_DOUBT = (
     .where(attempts.c.state == AttemptState.IN_DOUBT.value)
     .group_by(attempts.c.backend)
 )
+_PROMISED = (
+    select(attempts.c.backend, func.sum(attempts.c.estimate_microusd))
+    .where(is_state(attempts.c.state, AttemptState.PREPARED))
+    .group_by(attempts.c.backend)
+)
 _NIGHT = select(nights).where(nights.c.key == bindparam("_key"))
 _LAST_TRY = (
     select(attempts.c.job_id, func.max(attempts.c.ordinal))
@@ -170,7 +175,7 @@ class Admission(Moves):
                 in_flight=in_flight.get(load.name, 0),
                 in_doubt=doubts.get(load.name, (0, 0))[0],
                 exposure_microusd=doubts.get(load.name, (0, 0))[1],
-                pause=paused.get(load.name),
+                pause=paused.get(load.name) or paused.get(load.name.partition(":")[0]),
             )
             for load in loads
         ]
@@ -185,6 +190,9 @@ class Admission(Moves):
         return NightBooks(
             key, row.limit_microusd if in_force else None, row.held_microusd, row.posted_microusd
         )
+
+    def prepared_estimates(self) -> dict[str, int]:
+        return {name: int(micro) for name, micro in self._c.execute(_PROMISED)}
 
     def arming(self) -> ArmingRecord | None:
         row = self._c.execute(_LAST_ARMING).first()

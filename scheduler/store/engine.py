@@ -100,10 +100,10 @@ def run_group(connection: Connection, works: list[Work]) -> list[tuple[Any, Base
             savepoint.commit()
         except DBAPIError as error:
             if is_weather(error):
-                raise  # the whole transaction is gone (disk full rolls it back): nobody may be told of success
+                raise  # the whole transaction is gone (a full disk rolls it back): all have failed
             savepoint.rollback()
             outcomes.append((None, error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is handed to the one who asked
             savepoint.rollback()
             outcomes.append((None, error))
     return outcomes
@@ -117,7 +117,7 @@ def run_transaction(connection: Connection, works: list[Work]) -> list[tuple[Any
     except DBAPIError as error:
         failure = as_try_again(error) if is_weather(error) else error
         return [(None, failure)] * len(works)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # Only a group of one gets here: its own exception rolled the transaction back.
         return [(None, error)] * len(works)
 

@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -19,7 +20,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from alembic import command
 from scheduler.errors import SchemaMismatch, TryAgain, Unreachable
 
 #: Any fixed number: two upgraders of one PostgreSQL database wait for each other.
@@ -107,6 +107,29 @@ def upgrade(url: str, backup_dir: Path) -> list[str]:
         ) from error
     except OSError as error:
         raise Unreachable(f"the database cannot be reached: {error}", "check store.url") from error
+
+
+def require_current(url: str) -> None:
+    """Check that a PostgreSQL database has this program's schema. Raises SchemaMismatch or Unreachable."""
+    import asyncio
+
+    async def read() -> str | None:
+        engine = create_async_engine(url, poolclass=NullPool)
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(_refuse_newer)
+        finally:
+            await engine.dispose()
+
+    try:
+        found = asyncio.run(read())
+    except (DBAPIError, OSError) as error:
+        raise Unreachable(f"the database cannot be reached: {error}", "check store.url") from error
+    if found != newest_revision():
+        raise SchemaMismatch(
+            f"the database has schema {found or 'none'}, and this program needs {newest_revision()}",
+            "nightshot db upgrade",
+        )
 
 
 def _upgrade_sqlite(path: Path, backup_dir: Path) -> list[str]:

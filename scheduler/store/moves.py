@@ -1,4 +1,7 @@
-"""State writes that every stage shares. Each names the states it may leave, so a rescuer never overwrites a finisher."""
+"""State writes that every stage shares.
+
+Each names the states it may leave, so a rescuer never overwrites a finisher.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
@@ -32,6 +33,12 @@ _WAITING_COUNTS = [
     select(func.count()).where(_WAITING, priced, jobs.c.backend == bindparam("_backend"))
     for priced in (jobs.c.estimate_microusd.is_(None), jobs.c.estimate_microusd.is_not(None))
 ]
+_PRICES_WILL_COME = (
+    select(jobs.c.id)
+    .where(_WAITING, jobs.c.estimate_microusd.is_(None), jobs.c.backend == bindparam("_backend"))
+    .where(jobs.c.wait_code.is_(None) | (jobs.c.wait_code == "estimate"))
+    .limit(1)
+)
 _IN_DOUBT_MONEY = (
     select(func.coalesce(func.sum(holds.c.amount_microusd), 0))
     .select_from(holds.join(attempts, attempts.c.id == holds.c.attempt_id))
@@ -131,10 +138,11 @@ class People(Publication):
         return int(self._c.execute(_IN_DOUBT_MONEY, {"_night": night}).scalar_one())
 
     def state_counts(self, since_us: int) -> dict[str, int]:
-        counts = {state: count for state, count in self._c.execute(_OPEN_COUNTS)}
-        return counts | {
-            state: count for state, count in self._c.execute(_ENDED_COUNTS, {"_since": since_us})
-        }
+        counts = self._pairs(_OPEN_COUNTS, {})
+        return counts | self._pairs(_ENDED_COUNTS, {"_since": since_us})
+
+    def _pairs(self, statement: Any, values: dict[str, Any]) -> dict[str, int]:
+        return {row[0]: row[1] for row in self._c.execute(statement, values)}
 
     def waiting_by_backend(self) -> dict[str, int]:
         return {
@@ -142,12 +150,23 @@ class People(Publication):
             for name in self.waiting_backends()
         }
 
+    def prices_will_come(self, backend: str) -> bool:
+        return self._c.execute(_PRICES_WILL_COME, {"_backend": backend}).first() is not None
+
     def latest_batches(self, limit: int) -> list[BatchRecord]:
         rows = self._c.execute(select(batches).order_by(batches.c.id.desc()).limit(limit)).all()
-        counts: dict[int, dict[str, int]] = defaultdict(dict)
-        for batch_id, state, count in self._c.execute(_BATCH_COUNTS, {"_ids": [r.id for r in rows]}):
-            counts[batch_id][state] = count
+        counts = self._batch_counts([row.id for row in rows])
         return [BatchRecord(r.id, r.name, r.user, r.source, r.created_us, r.size, counts[r.id]) for r in rows]
+
+    def open_batch_counts(self, batch_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+        statement = select(batches.c.id).where(batches.c.id.in_(batch_ids), batches.c.ended_us.is_(None))
+        return dict(self._batch_counts(list(self._c.execute(statement).scalars())))
+
+    def _batch_counts(self, batch_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+        counts: dict[int, dict[str, int]] = defaultdict(dict)
+        for batch_id, state, count in self._c.execute(_BATCH_COUNTS, {"_ids": list(batch_ids)}):
+            counts[batch_id][state] = count
+        return counts
 
     def oldest_troubled_polls(self, failures: int, limit: int) -> list[tuple[JobRecord, str]]:
         statement = (

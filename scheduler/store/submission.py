@@ -67,10 +67,12 @@ _GATE = (
     )
     .select_from(
         attempts.join(jobs, jobs.c.id == attempts.c.job_id).join(
-            pauses, pauses.c.backend == attempts.c.backend, isouter=True
+            pauses, pauses.c.backend.in_([attempts.c.backend, attempts.c.provider]), isouter=True
         )
     )
     .where(_ID)
+    # A provider and its backend may both be paused: the pause that a person must lift is told first.
+    .order_by(pauses.c.until_us.is_not(None))
 )
 _ACCEPT = (
     update(attempts)
@@ -188,7 +190,7 @@ class Submission(Admission):
             return "paid submission was disarmed"
         return None
 
-    def attempt_accepted(self, attempt_id: str, outcome: Accepted, at_us: int, next_poll_us: int) -> bool:
+    def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:
         known = {"_id": attempt_id, "_provider_job_id": outcome.provider_job_id}
         if self._c.execute(_TAKEN_ID, known).first() is not None:
             return False

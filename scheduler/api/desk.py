@@ -1,0 +1,47 @@
+"""What an operation is given: the store, the rules, who asks. The same with a daemon and without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from scheduler.core.job import BatchSpec
+from scheduler.intake.document import Defaults
+from scheduler.ports import Kit
+
+
+class Args(BaseModel):
+    """The arguments of an operation; unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the user at the other end of the socket, or the one who runs the command."""
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    kit: Kit
+    home: Path
+    timezone: str
+    results: Path
+    defaults: Defaults
+    resolve: Callable[[BatchSpec], BatchSpec]
+    #: Full names of backends a person may want to see although nothing waits for them.
+    known_backends: tuple[str, ...]
+    #: Seconds-old sentences about what stands still, by what it is.
+    troubles: Callable[[], Mapping[str, str]]
+    #: The daemon's process id; None when there is no daemon.
+    pid: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def now_us(self) -> int:
+        return self.kit.clock.now_us()

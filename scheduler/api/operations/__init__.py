@@ -1,0 +1,48 @@
+"""Every operation by its name on the socket: arguments are checked, the answer is a view.
+
+The same functions serve a running daemon and a command that works on the store itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from scheduler.api.desk import Args, Caller, Desk
+from scheduler.api.operations import arming, backends, change, jobs, status, submit
+from scheduler.errors import NotFound, UsageError
+
+Operation = Callable[[Desk, Caller, Any], Awaitable[Mapping[str, Any]]]
+
+OPERATIONS: dict[str, tuple[type[Args], Operation]] = {
+    "arm": (arming.ArmArgs, arming.arm),
+    "backends": (backends.BackendsArgs, backends.backends),
+    "backends_resume": (backends.ResumeArgs, backends.backends_resume),
+    "cancel": (change.CancelArgs, change.cancel),
+    "disarm": (arming.DisarmArgs, arming.disarm),
+    "jobs": (jobs.JobsArgs, jobs.jobs),
+    "resolve": (change.ResolveArgs, change.resolve),
+    "results": (jobs.JobArgs, jobs.results),
+    "show": (jobs.JobArgs, jobs.show),
+    "status": (status.StatusArgs, status.status),
+    "submit": (submit.SubmitArgs, submit.submit),
+}
+
+
+async def answer(desk: Desk, caller: Caller, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Run one operation. Raises NotFound, UsageError and whatever the operation refuses with."""
+    if name not in OPERATIONS:
+        raise NotFound(f"there is no operation {name!r}", f"there are: {', '.join(OPERATIONS)}")
+    model, operation = OPERATIONS[name]
+    try:
+        args = model.model_validate(given)
+    except ValidationError as error:
+        raise UsageError("; ".join(_problem(detail) for detail in error.errors(include_url=False))) from None
+    return await operation(desk, caller, args)
+
+
+def _problem(detail: Any) -> str:
+    place = ".".join(str(part) for part in detail["loc"])
+    return f"{place}: {detail['msg']}" if place else str(detail["msg"])

@@ -1,0 +1,64 @@
+"""`arm` and `disarm`: whether anything paid may be sent, and for how much a night.
+
+A fresh install may not send anything paid at all.
+"""
+
+from __future__ import annotations
+
+from scheduler.api.desk import Args, Caller, Desk
+from scheduler.core.money import Money, NotMoney
+from scheduler.core.records import ArmingRecord
+from scheduler.core.timing import iso, night_of
+from scheduler.core.views import ChangedView
+from scheduler.errors import UsageError
+from scheduler.ports_store import Tx
+
+
+class ArmArgs(Args):
+    night: str
+    once: bool = False
+    reason: str = ""
+
+
+class DisarmArgs(Args):
+    reason: str = ""
+
+
+async def arm(desk: Desk, caller: Caller, args: ArmArgs) -> ChangedView:
+    try:
+        limit = Money.parse(args.night)
+    except NotMoney as error:
+        raise UsageError(str(error), "nightshot arm --night 50.00") from None
+    now_us = desk.now_us()
+    night = night_of(now_us, desk.kit.rules.zone)
+    once = night.key if args.once else None
+    record = ArmingRecord(limit.microusd, once, caller.user, args.reason, now_us)
+
+    def work(tx: Tx) -> list[str]:
+        tx.arm(record, night.key)
+        books = tx.night_books(night.key)
+        promised = Money(books.held_microusd + books.posted_microusd)
+        for_whom = f"for {night.name} only" if once else "every night, until disarmed"
+        told = [f"armed with {limit} {for_whom}; {promised} of tonight's are spent or reserved"]
+        if promised > limit:
+            told.append(
+                f"that is more than the new limit: nothing new is sent tonight, by {promised - limit}"
+            )
+        return told
+
+    told = await desk.kit.store.write(work)
+    desk.kit.log("armed", limit=str(limit), by=caller.user, once=args.once, reason=args.reason)
+    desk.kit.wake("admit")
+    return {"as_of": iso(now_us), "changed": told, "unchanged": []}
+
+
+async def disarm(desk: Desk, caller: Caller, args: DisarmArgs) -> ChangedView:
+    now_us = desk.now_us()
+    was_armed = await desk.kit.store.write(lambda tx: tx.disarm(caller.user, args.reason, now_us))
+    desk.kit.log("disarmed", by=caller.user, reason=args.reason)
+    told = ["disarmed: nothing paid is sent any more; what runs at a provider goes on"]
+    return {
+        "as_of": iso(now_us),
+        "changed": told if was_armed else [],
+        "unchanged": [] if was_armed else ["it was not armed"],
+    }

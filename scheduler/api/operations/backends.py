@@ -1,0 +1,58 @@
+"""`backends`: where jobs can run, what stands in the way, and lifting a pause."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from scheduler.api.desk import Args, Caller, Desk
+from scheduler.api.views import backend_view
+from scheduler.core.admission import BackendLoad
+from scheduler.core.timing import iso
+from scheduler.core.views import BackendView, ChangedView
+from scheduler.errors import UsageError
+from scheduler.ports_store import Tx
+
+
+class BackendsView(TypedDict):
+    as_of: str
+    backends: list[BackendView]
+
+
+class BackendsArgs(Args):
+    pass
+
+
+class ResumeArgs(Args):
+    backend: str
+    reason: str = ""
+
+
+def backend_views(desk: Desk, tx: Tx, now_us: int) -> list[BackendView]:
+    waiting = tx.waiting_by_backend()
+    names = sorted({*desk.known_backends, *waiting})
+    rules = {name: found for name in names if (found := desk.kit.rules.backend(name))}
+    loads = tx.fill_loads([BackendLoad(name, r.paid, r.slots) for name, r in rules.items()])
+    return [backend_view(load, rules[load.name], waiting.get(load.name, 0), now_us) for load in loads]
+
+
+async def backends(desk: Desk, caller: Caller, args: BackendsArgs) -> BackendsView:  # noqa: ARG001
+    now_us = desk.now_us()
+    views = await desk.kit.store.read(lambda tx: backend_views(desk, tx, now_us))
+    return {"as_of": iso(now_us), "backends": views}
+
+
+async def backends_resume(desk: Desk, caller: Caller, args: ResumeArgs) -> ChangedView:
+    if not args.reason.strip():
+        raise UsageError("a resumed backend needs a reason", "--reason 'token replaced'")
+    now_us = desk.now_us()
+    # A pause may stand for the whole account: `coda` as well as `coda:iqm`.
+    names = [args.backend, args.backend.partition(":")[0]]
+    cleared = [n for n in names if await desk.kit.store.write(lambda tx, n=n: tx.clear_pause(n))]  # type: ignore[misc]
+    desk.kit.log("backend resumed", backend=args.backend, by=caller.user, reason=args.reason)
+    desk.kit.wake("estimate")
+    desk.kit.wake("admit")
+    return {
+        "as_of": iso(now_us),
+        "changed": [f"{name} is used again" for name in dict.fromkeys(cleared)],
+        "unchanged": [] if cleared else [f"{args.backend} was not paused"],
+    }

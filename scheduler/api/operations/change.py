@@ -1,0 +1,127 @@
+"""`cancel` and `resolve`: what a person may change about a job, and what it is too late for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from scheduler.api.desk import Args, Caller, Desk
+from scheduler.api.operations.jobs import find_job, read_ref
+from scheduler.api.views import label_of
+from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
+from scheduler.core.records import AttemptRecord, JobRecord
+from scheduler.core.task import Accepted, CostFacts
+from scheduler.core.timing import iso, next_poll_at_us
+from scheduler.core.views import ChangedView
+from scheduler.errors import NeedsPerson, NotFound, UsageError
+from scheduler.ports_store import Tx
+
+
+class CancelArgs(Args):
+    jobs: list[str]
+    reason: str = ""
+
+
+class ResolveArgs(Args):
+    job: str
+    outcome: Literal["not-sent", "accepted", "written-off"] = Field(alias="as")
+    provider_job_id: str | None = None
+    reason: str = ""
+
+
+async def cancel(desk: Desk, caller: Caller, args: CancelArgs) -> ChangedView:
+    if not args.jobs:
+        raise UsageError("no job was named", "nightshot cancel 12")
+    changed: list[str] = []
+    unchanged: list[str] = []
+
+    def work(tx: Tx) -> None:
+        changed.clear()
+        unchanged.clear()
+        for text in args.jobs:
+            ids = tx.job_ids_of(read_ref(tx, text))
+            if not ids:
+                raise NotFound(f"there is no job {text}", "nightshot jobs")
+            for job_id in ids:
+                _cancel(desk, tx, tx.job_record(job_id), f"cancelled by {caller.user}", changed, unchanged)
+
+    await desk.kit.store.write(work)
+    desk.kit.wake("publish")
+    desk.kit.wake("submit")
+    return {"as_of": iso(desk.now_us()), "changed": changed, "unchanged": unchanged}
+
+
+def _cancel(
+    desk: Desk, tx: Tx, job: JobRecord, sentence: str, changed: list[str], unchanged: list[str]
+) -> None:
+    label, now_us = label_of(job), desk.now_us()
+    attempt = tx.live_attempt_of(job.job_id)
+    match job.state:
+        case JobState.WAITING:
+            tx.move_job(job.job_id, JobEvent.CANCEL, now_us, sentence)
+            changed.append(f"{label} is cancelled; nothing was sent, nothing is owed")
+        case JobState.ADMITTED if attempt and attempt.state is AttemptState.PREPARED:
+            tx.end_attempt(attempt.attempt_id, AttemptEvent.NOT_SENT, now_us, sentence)
+            tx.move_job(job.job_id, JobEvent.CANCEL, now_us, sentence)
+            changed.append(f"{label} is cancelled; nothing was sent, nothing is owed")
+        case JobState.ADMITTED:
+            tx.ask_cancel(job.job_id, now_us)
+            tx.note((job.job_id,), now_us, "cancel asked", sentence)
+            changed.append(f"{label} is being sent this moment: it is stopped if that is still possible")
+        case JobState.RUNNING:
+            told = "which knows no cancel: it will be paid, and its result is kept"
+            unchanged.append(f"{label} runs at {job.backend}, {told}")
+        case JobState.IN_DOUBT:
+            unchanged.append(
+                f"{label} is in doubt: say what happened first: nightshot resolve {label} --as … --reason …"
+            )
+        case _:
+            unchanged.append(f"{label} has ended already: it is {job.state.value}")
+
+
+async def resolve(desk: Desk, caller: Caller, args: ResolveArgs) -> ChangedView:
+    if not args.reason.strip():
+        raise UsageError("a resolved doubt needs a reason", "--reason 'the dashboard lists no such job'")
+    if args.outcome == "accepted" and not args.provider_job_id:
+        raise UsageError("an accepted job needs the provider's id", "--provider-job-id ID")
+    sentence = await desk.kit.store.write(lambda tx: _resolve(desk, caller, args, tx))
+    desk.kit.log("resolved", job=args.job, outcome=args.outcome, by=caller.user, reason=args.reason)
+    for stage in ("poll", "admit", "publish"):
+        desk.kit.wake(stage)
+    return {"as_of": iso(desk.now_us()), "changed": [sentence], "unchanged": []}
+
+
+def _resolve(desk: Desk, caller: Caller, args: ResolveArgs, tx: Tx) -> str:
+    job = find_job(tx, args.job)
+    attempt = tx.live_attempt_of(job.job_id)
+    if job.state is not JobState.IN_DOUBT or attempt is None:
+        raise NeedsPerson(f"{args.job} is {job.state.value}, not in doubt: there is nothing to resolve")
+    now_us = desk.now_us()
+    evidence = f"resolved by {caller.user}: {args.reason}"
+    match args.outcome:
+        case "not-sent":
+            tx.end_attempt(attempt.attempt_id, AttemptEvent.NEVER_ARRIVED, now_us, evidence)
+            if tx.cancel_asked(job.job_id):
+                tx.move_job(job.job_id, JobEvent.CANCEL, now_us, evidence)
+                return f"{args.job} is cancelled as was asked; its hold is given back"
+            tx.move_job(job.job_id, JobEvent.SEND_BACK, now_us, evidence)
+            return f"{args.job} waits again; its hold is given back"
+        case "written-off":
+            tx.write_off(attempt.attempt_id, now_us, evidence)
+            tx.move_job(job.job_id, JobEvent.FAIL, now_us, evidence, cost_microusd=attempt.hold_microusd)
+            return f"{args.job} is given up; its whole hold counts as spent"
+        case "accepted":
+            return _resolve_accepted(desk, args, tx, job, attempt, evidence)
+
+
+def _resolve_accepted(
+    desk: Desk, args: ResolveArgs, tx: Tx, job: JobRecord, attempt: AttemptRecord, evidence: str
+) -> str:
+    now_us = desk.now_us()
+    taken = Accepted(args.provider_job_id or "", "resolved", CostFacts())
+    next_us = next_poll_at_us(attempt.attempt_id, now_us, now_us, 0, desk.kit.rules.poll_pace)
+    if not tx.attempt_accepted(attempt.attempt_id, taken, next_us):
+        raise UsageError(f"{args.provider_job_id} is another job's id at this provider")
+    tx.move_job(job.job_id, JobEvent.ACCEPTED, now_us, evidence)
+    return f"{args.job} is followed as {args.provider_job_id}"

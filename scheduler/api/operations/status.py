@@ -1,0 +1,78 @@
+"""`status`: tonight's money, the queues, and last what needs a person."""
+
+from __future__ import annotations
+
+from scheduler import __version__
+from scheduler.api.desk import Args, Caller, Desk
+from scheduler.api.operations.backends import backend_views
+from scheduler.api.views import batch_view, label_of, night_view
+from scheduler.core.lifecycle import JobState
+from scheduler.core.money import Money
+from scheduler.core.records import ArmingRecord
+from scheduler.core.timing import iso, night_of
+from scheduler.core.views import ArmedView, NeedView, StatusView
+from scheduler.ports_store import Tx
+
+BATCHES_SHOWN = 10
+NEEDS_SHOWN = 20
+#: Looks in a row that failed before a person is told.
+TROUBLED_POLLS = 5
+
+
+class StatusArgs(Args):
+    pass
+
+
+async def status(desk: Desk, caller: Caller, args: StatusArgs) -> StatusView:  # noqa: ARG001
+    return await desk.kit.store.read(lambda tx: _status(desk, tx))
+
+
+def _status(desk: Desk, tx: Tx) -> StatusView:
+    now_us = desk.now_us()
+    night = night_of(now_us, desk.kit.rules.zone)
+    return {
+        "as_of": iso(now_us),
+        "version": __version__,
+        "daemon": desk.pid is not None,
+        "pid": desk.pid,
+        "home": str(desk.home),
+        "timezone": desk.timezone,
+        "armed": armed_view(tx.arming()),
+        "night": night_view(night, tx.night_books(night.key), tx.in_doubt_microusd(night.key)),
+        "counts": tx.state_counts(night.opens_us),
+        "backends": backend_views(desk, tx, now_us),
+        "batches": [batch_view(batch) for batch in tx.latest_batches(BATCHES_SHOWN)],
+        "needs_you": _needs(desk, tx, now_us),
+    }
+
+
+def armed_view(arming: ArmingRecord | None) -> ArmedView | None:
+    if arming is None:
+        return None
+    return {
+        "night_limit_usd": Money(arming.night_limit_microusd).decimal_text(),
+        "once": arming.once_night is not None,
+        "night": arming.once_night,
+        "by": arming.actor,
+        "at": iso(arming.at_us),
+        "reason": arming.reason,
+    }
+
+
+def _needs(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
+    needs: list[NeedView] = []
+    for job in tx.jobs_in_state(JobState.IN_DOUBT, NEEDS_SHOWN):
+        label = label_of(job)
+        fix = f"nightshot resolve {label} --as not-sent --reason '…'"
+        needs.append({"what": "in doubt", "job": label, "sentence": job.reason or "in doubt", "fix": fix})
+    for job, reason in tx.oldest_troubled_polls(TROUBLED_POLLS, NEEDS_SHOWN):
+        needs.append({"what": "status unreadable", "job": label_of(job), "sentence": reason, "fix": None})
+    for view in backend_views(desk, tx, now_us):
+        needs += [
+            {"what": gate["code"], "job": None, "sentence": gate["sentence"], "fix": gate["fix"]}
+            for gate in view["gates"]
+            if gate["fix"] is not None
+        ]
+    for what, sentence in desk.troubles().items():
+        needs.append({"what": what, "job": None, "sentence": sentence, "fix": None})
+    return needs

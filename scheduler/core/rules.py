@@ -1,0 +1,48 @@
+"""The configuration as the decisions see it: frozen, already checked, in their own units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+
+from scheduler.core.admission import DoubtLimits
+from scheduler.core.money import MICRO
+from scheduler.core.timing import SECOND_US, PollPace
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRules:
+    """What is configured for one backend; shots None is no limit of ours."""
+
+    name: str
+    provider: str
+    kind: str
+    paid: bool
+    slots: int
+    min_shots: int | None = None
+    max_shots: int | None = None
+    enabled: bool = True
+
+    def refuse_shots(self, shots: int) -> str | None:
+        """A sentence when a job of so many shots can never run here."""
+        if self.min_shots is not None and shots < self.min_shots:
+            return f"shots = {shots} is below the {self.min_shots} that {self.name} takes at least"
+        if self.max_shots is not None and shots > self.max_shots:
+            return f"shots = {shots} is above the {self.max_shots} that {self.name} takes at most"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything a stage needs to know that is not in the store."""
+
+    #: Rules of a backend by its full name; None when its provider is not configured.
+    backend: Callable[[str], BackendRules | None]
+    zone: tzinfo = UTC
+    doubt_limits: DoubtLimits = field(default_factory=lambda: DoubtLimits(3, 10 * MICRO))
+    poll_pace: PollPace = field(default_factory=PollPace)
+    quote_ttl_us: int = 3600 * SECOND_US
+    #: How long after its intent an attempt may still be sent; a suspended machine wakes up too late.
+    send_within_us: int = 60 * SECOND_US
+    submit_concurrency: int = 32

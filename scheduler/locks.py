@@ -1,0 +1,32 @@
+"""One daemon a home and one a database: locks that the kernel, or the server, lets go of when we die."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from scheduler.errors import TryAgain
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, what: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file inside the block. Raises TryAgain naming the process that has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 64, 0).decode(errors="replace").strip()
+            by = f" by process {holder}" if holder else ""
+            raise TryAgain(
+                f"{what} is in use{by}: a second daemon there would act on the same jobs",
+                "stop that one first, or use another home: --home DIR",
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)

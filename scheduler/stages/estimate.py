@@ -1,0 +1,110 @@
+"""Estimate: a waiting job without a price gets one, or a reason why not. A failed estimate is never zero."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from scheduler.core.lifecycle import JobEvent
+from scheduler.core.pricing import Estimate
+from scheduler.core.records import Quote, UnpricedJob
+from scheduler.core.rules import BackendRules
+from scheduler.core.timing import retry_at_us
+from scheduler.errors import Unreachable
+from scheduler.ports import EstimateFailed, Kit, Provider
+from scheduler.ports_store import EstimateTx
+
+#: Jobs priced in one transaction, and questions asked of one provider at a time.
+GROUP = 200
+AT_ONCE = 8
+_NO_PROVIDER_PAUSE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimating:
+    kit: Kit
+
+    async def step(self) -> int:
+        backends = await self.kit.store.read(lambda tx: tx.waiting_backends())
+        return sum([await self._price_backend(name) for name in backends])
+
+    async def _price_backend(self, backend: str) -> int:
+        priced = 0
+        while True:
+            now_us = self.kit.clock.now_us()
+            jobs = await self.kit.store.read(
+                lambda tx, now_us=now_us: tx.unpriced_jobs(backend, now_us, GROUP)  # type: ignore[misc]
+            )
+            if not jobs:
+                return priced
+            answers = await self._ask(backend, jobs)
+            done = await self.kit.store.write(lambda tx, answers=answers: self._record(tx, backend, answers))  # type: ignore[misc]
+            priced += done
+            if done:
+                self.kit.wake("admit")
+                self.kit.wake("publish")
+            if done < len(answers) or len(answers) < len(jobs):
+                return priced  # the provider is in trouble: the rest would only fail as well
+
+    async def _ask(
+        self, backend: str, jobs: list[UnpricedJob]
+    ) -> list[tuple[UnpricedJob, Estimate | EstimateFailed]]:
+        rules, provider = self.kit.rules.backend(backend), self.kit.provider_of(backend)
+        if rules is None or provider is None or not rules.enabled:
+            name = backend.partition(":")[0]
+            what = (
+                "is switched off"
+                if rules and not rules.enabled
+                else f"needs provider {name!r}, which is not configured"
+            )
+            problem = EstimateFailed(
+                f"{backend} {what}", retry_after_s=_NO_PROVIDER_PAUSE_S, needs_person=True
+            )
+            return [(job, problem) for job in jobs]
+        answers: list[tuple[UnpricedJob, Estimate | EstimateFailed]] = []
+        for first in range(0, len(jobs), AT_ONCE):
+            group = jobs[first : first + AT_ONCE]
+            found = await asyncio.gather(*(_estimate(provider, rules, job) for job in group))
+            answers += zip(group, found, strict=True)
+            if any(isinstance(a, EstimateFailed) and not a.never_runs for a in found):
+                break
+        return answers
+
+    def _record(
+        self, tx: EstimateTx, backend: str, answers: list[tuple[UnpricedJob, Estimate | EstimateFailed]]
+    ) -> int:
+        now_us = self.kit.clock.now_us()
+        quotes = []
+        settled = 0
+        for job, answer in answers:
+            if isinstance(answer, Estimate):
+                quotes.append(_quote(job.job_id, answer, now_us, self.kit.rules.quote_ttl_us))
+                settled += 1
+            elif answer.never_runs:
+                tx.move_job(job.job_id, JobEvent.REJECT, now_us, answer.message)
+                settled += 1
+            else:
+                again_us = retry_at_us(backend, now_us, job.failures + 1, answer.retry_after_s)
+                code = "breaker" if answer.needs_person else "estimate"
+                tx.postpone_job(job.job_id, code, again_us, f"no price known: {answer.message}", now_us)
+        tx.record_quotes(quotes)
+        return settled
+
+
+async def _estimate(provider: Provider, rules: BackendRules, job: UnpricedJob) -> Estimate | EstimateFailed:
+    refused = rules.refuse_shots(job.request.shots)
+    if refused is not None:
+        return EstimateFailed(refused, never_runs=True)
+    try:
+        return await provider.estimate(job.request)
+    except EstimateFailed as failure:
+        return failure
+    except Unreachable as failure:
+        return EstimateFailed(failure.message)
+
+
+def _quote(job_id: int, estimate: Estimate, now_us: int, ttl_us: int) -> Quote:
+    lines = " + ".join(str(line) for line in estimate.lines if line.amount_microusd)
+    return Quote(
+        job_id, estimate.cost_microusd, estimate.source, lines, estimate.raw, now_us, now_us + ttl_us
+    )

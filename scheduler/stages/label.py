@@ -1,0 +1,54 @@
+"""Label: the queue folder shows what was accepted and has not ended, with one true line beside each file."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from scheduler.ports import Kit, QueueFolder
+
+#: Batches looked at in one step; the next step goes on with the others.
+GROUP = 500
+
+
+@dataclass(slots=True)
+class Labelling:
+    kit: Kit
+    folder: QueueFolder
+    _said: dict[int, str] = field(default_factory=dict)
+
+    async def step(self) -> int:
+        present = await asyncio.to_thread(self.folder.batches)
+        changed = 0
+        for first in range(0, len(present), GROUP):
+            ids = present[first : first + GROUP]
+            counts = await self.kit.store.read(lambda tx, ids=ids: tx.open_batch_counts(ids))  # type: ignore[misc]
+            changed += await asyncio.to_thread(self._apply, ids, counts)
+        return changed
+
+    def _apply(self, ids: list[int], counts: dict[int, dict[str, int]]) -> int:
+        changed = 0
+        for batch_id in ids:
+            if batch_id not in counts:
+                self.folder.remove(batch_id)
+                self._said.pop(batch_id, None)
+                changed += 1
+                continue
+            line = label_of(batch_id, counts[batch_id])
+            if self._said.get(batch_id) == line:
+                continue
+            try:
+                self.folder.label(batch_id, line)
+            except OSError as error:
+                self.kit.log("label not written", batch=batch_id, error=str(error))
+                return changed
+            self._said[batch_id] = line
+            changed += 1
+        return changed
+
+
+def label_of(batch_id: int, counts: dict[str, int]) -> str:
+    """`12: 3 waiting, 1 running. Why: nightshot show 12`."""
+    told = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(counts.items()))
+    ask = f"nightshot show {batch_id}" if sum(counts.values()) == 1 else f"nightshot jobs --batch {batch_id}"
+    return f"{batch_id}: {told}. Ask: {ask}"

@@ -1,0 +1,105 @@
+"""What an answer to the billable call means for the attempt, its money and its job: one transaction.
+
+Used when the answer comes in, and again after a crash for answers that only a reply file remembers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from scheduler.core.admission import Pause
+from scheduler.core.lifecycle import AttemptEvent, JobEvent
+from scheduler.core.rules import Rules
+from scheduler.core.task import Accepted, NotSent, Outcome, RefusalKind, Refused, Unknown
+from scheduler.core.timing import next_poll_at_us, retry_at_us
+from scheduler.ports_store import SubmissionTx
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The attempt an outcome belongs to; `vetoed` when our own gate, not the network, kept it here."""
+
+    attempt_id: str
+    job_id: int
+    backend: str
+    vetoed: bool = False
+
+    @property
+    def provider(self) -> str:
+        return self.backend.partition(":")[0]
+
+
+def record_outcome(tx: SubmissionTx, sent: Sent, outcome: Outcome, rules: Rules, now_us: int) -> str:
+    """Write down what became of an attempt; returns the word that says it."""
+    match outcome:
+        case Accepted():
+            return _record_accepted(tx, sent, outcome, rules, now_us)
+        case Refused():
+            return _record_refused(tx, sent, outcome, now_us)
+        case NotSent():
+            return _record_not_sent(tx, sent, outcome, now_us)
+        case Unknown():
+            return _lose_sight(tx, sent, outcome.reason, outcome.raw, now_us)
+        case _:
+            assert_never(outcome)
+
+
+def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rules, now_us: int) -> str:
+    next_poll_us = next_poll_at_us(sent.attempt_id, now_us, now_us, 0, rules.poll_pace)
+    if tx.attempt_accepted(sent.attempt_id, outcome, next_poll_us):
+        sentence = f"accepted by {sent.provider} as {outcome.provider_job_id}"
+        tx.move_job(sent.job_id, JobEvent.ACCEPTED, now_us, sentence)
+        return "accepted"
+    reason = f"{sent.provider} answered with id {outcome.provider_job_id}, which belongs to another attempt"
+    return _lose_sight(tx, sent, reason, outcome.raw, now_us)
+
+
+def _lose_sight(tx: SubmissionTx, sent: Sent, reason: str, raw: str, now_us: int) -> str:
+    if not tx.lose_sight(sent.attempt_id, now_us, reason, raw):
+        return "moved on"
+    tx.move_job(sent.job_id, JobEvent.LOSE_SIGHT, now_us, f"in doubt: {reason}")
+    return "in doubt"
+
+
+def _record_refused(tx: SubmissionTx, sent: Sent, outcome: Refused, now_us: int) -> str:
+    if not tx.end_attempt(sent.attempt_id, AttemptEvent.REFUSE, now_us, outcome.reason, outcome.raw):
+        return "moved on"
+    sentence = f"refused by {sent.provider}: {outcome.reason}"
+    match outcome.kind:
+        case RefusalKind.INVALID:
+            tx.move_job(sent.job_id, JobEvent.REJECT, now_us, sentence)
+            return "rejected"
+        case RefusalKind.CREDENTIALS:
+            tx.pause_backend(sent.provider, Pause("breaker", sentence), now_us)
+        case RefusalKind.CREDITS:
+            # Asking again with every job would only be refused again: everybody waits for a person.
+            tx.pause_backend(sent.provider, Pause("credits", sentence), now_us)
+        case RefusalKind.BUSY:
+            until_us = retry_at_us(
+                sent.backend, now_us, 1 + tx.pause_failures(sent.backend), outcome.retry_after_s
+            )
+            tx.pause_backend(sent.backend, Pause("rate", sentence, until_us), now_us)
+        case _:
+            assert_never(outcome.kind)
+    _send_back(tx, sent, sentence, now_us)
+    return "refused for now"
+
+
+def _record_not_sent(tx: SubmissionTx, sent: Sent, outcome: NotSent, now_us: int) -> str:
+    if not tx.end_attempt(sent.attempt_id, AttemptEvent.NOT_SENT, now_us, outcome.reason):
+        return "moved on"
+    sentence = f"not sent: {outcome.reason}"
+    if not sent.vetoed:
+        failures = 1 + tx.pause_failures(sent.backend)
+        until_us = retry_at_us(sent.backend, now_us, failures, outcome.retry_after_s)
+        tx.pause_backend(sent.backend, Pause("backend-offline", sentence, until_us), now_us)
+    _send_back(tx, sent, sentence, now_us)
+    return "not sent"
+
+
+def _send_back(tx: SubmissionTx, sent: Sent, sentence: str, now_us: int) -> None:
+    if tx.cancel_asked(sent.job_id):
+        tx.move_job(sent.job_id, JobEvent.CANCEL, now_us, "cancelled before anything was sent")
+    else:
+        tx.move_job(sent.job_id, JobEvent.SEND_BACK, now_us, sentence)
