@@ -6,7 +6,6 @@ without which layer, and says which ones a job had. A layer cannot be taken off 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import platform
@@ -200,14 +199,16 @@ def hide_files() -> str:
 
 
 def _allow_reading(ruleset: int, path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):  # not every system has every one of these paths
+    try:
         opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        try:
-            access = _READ_FILE | _READ_DIR if os.path.isdir(path) else _READ_FILE
-            rule = struct.pack("<Qi", access, opened)
-            _check(_libc.syscall(ADD_RULE, ruleset, 1, rule, 0), f"landlock rule for {path}")
-        finally:
-            os.close(opened)
+    except OSError:
+        return  # not there, or not readable anyway: what is not allowed here stays hidden
+    try:
+        access = _READ_FILE | _READ_DIR if os.path.isdir(path) else _READ_FILE
+        rule = struct.pack("<Qi", access, opened)
+        _check(_libc.syscall(ADD_RULE, ruleset, 1, rule, 0), f"landlock rule for {path}")
+    finally:
+        os.close(opened)
 
 
 # -------------------------------------------------------------------------------------------- seccomp

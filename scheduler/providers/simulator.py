@@ -49,7 +49,7 @@ from scheduler.providers._simulator_files import DurableFiles
 #: A job that has taken the worker down this often is told so, instead of taking it down for ever.
 WORKER_DEATHS_LIMIT = 3
 #: Between two tries to write a result while the disk is full.
-DISK_PATIENCE_S = 5.0
+DISK_PATIENCE_S = 1.0
 
 
 def _cores() -> int:
@@ -140,7 +140,6 @@ class Simulator:
         self._fresh: dict[str, TaskReport] = {}
         self._proven = False
         self._closed = False
-        #: Called with the provider job id when a task has ended; a hint that saves waiting for the next poll.
         self._finished: Callable[[str], None] | None = None
 
     @property
@@ -165,7 +164,7 @@ class Simulator:
             try:
                 await self._pool.start()
             except WorkerUnavailable as error:
-                raise EstimateFailed(str(error)) from error
+                raise EstimateFailed(str(error), needs_person=True) from error
             self._proven = True
         return self._price(request)
 
@@ -249,6 +248,7 @@ class Simulator:
         return NeverArrived(f"no request of that name is in {self._site.state_dir}")
 
     def tell_finished(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the provider job id of every task that ends from now on: a hint only."""
         self._finished = listener
 
     async def forget(self, provider_job_id: str) -> None:
