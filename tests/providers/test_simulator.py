@@ -291,7 +291,7 @@ async def test_forgetting_removes_the_files_and_may_be_repeated(simulators: Make
 async def test_forgetting_ends_what_still_runs(simulators: Make, tmp_path: Path) -> None:
     simulator = simulators(jobs=1)
     await simulator.submit(ENDLESS, yes)
-    while await simulator.poll("attempt-1", ENDLESS) != StillOpen("running"):
+    while await simulator.poll("attempt-1", ENDLESS) != StillOpen("running"):  # noqa: ASYNC110 - a fact of another process
         await asyncio.sleep(0.01)
     await simulator.forget("attempt-1")
     other = replace(REQUEST, attempt_id="attempt-2")
