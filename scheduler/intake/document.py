@@ -24,6 +24,9 @@ from scheduler.intake.spec import Defaults, size_problem, spec_of
 
 __all__ = ["SUFFIXES", "Defaults", "is_manifest", "read_document", "referenced_files", "suffix_of"]
 
+#: What a header block may add to the size of a circuit file.
+_HEADER_BYTES_MAX = 64 * 1024
+
 
 def read_document(
     name: str, data: bytes, defaults: Defaults, attachment: Callable[[str], bytes]
@@ -39,7 +42,8 @@ def read_document(
             f"{shown(suffix) if suffix else 'no ending'}: not a job file; {', '.join(SUFFIXES)} are",
             file=file,
         )
-    content = text.decode(data, file, limit_bytes=defaults.max_document_bytes)
+    limit = defaults.max_document_bytes if is_manifest(name) else defaults.max_code_bytes + _HEADER_BYTES_MAX
+    content = text.decode(data, file, limit_bytes=limit)
     if suffix in CIRCUIT_SUFFIXES:
         job = _read_circuit(content, suffix, name, defaults)
         return BatchSpec(job.name, (job,), hashlib.sha256(data).hexdigest())

@@ -58,7 +58,7 @@ _STYLES = {".qasm": _QASM, ".py": _PYTHON}
 
 _QASM_STRING_OR_COMMENT = re.compile(r'"[^"\n]*+"?|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?')
 _TOKENS = {".qasm": _QASM_STRING_OR_COMMENT, ".py": frameworks.STRING_OR_COMMENT}
-_MARKER = re.compile(r"(?://|#)\s*+/{3,}+\s*+([\w-]++)\s*+")
+_MARKER = re.compile(r"(?://|#)\s*+/++\s*+([\w-]++)\s*+")
 _OWN_LINE = "Put it on a line of its own, at the top of the file."
 _NO_LINE: Callable[[Path], int | None] = lambda _path: None  # noqa: E731 - a def would need a docstring to say less
 

@@ -24,7 +24,7 @@ _CHUNK = 256
 _BOTH = "code and circuit: a job has exactly one of them"
 
 
-class _WrongJob(Exception):  # noqa: N818 - never leaves this module
+class _WrongJob(Exception):
     """A problem with one job's circuit: the field it concerns ("" for the job as a whole) and a sentence."""
 
     def __init__(self, place: str, sentence: str) -> None:
@@ -84,8 +84,10 @@ class JobsReader:
 
     def read_chunk(self, start: int, chunk: Sequence[object]) -> list[JobSpec]:
         try:
-            validated = wire.read_many(chunk)
+            validated = None if any(map(wire.too_many_fields, chunk)) else wire.read_many(chunk)
         except ValidationError:
+            validated = None
+        if validated is None:
             self.report_chunk(start, chunk)
             return []  # the document is refused; its good jobs are of no use
         jobs = []

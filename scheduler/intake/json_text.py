@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from scheduler.errors import SpecError
 from scheduler.intake.formats import PATH_DEPTH_MAX, Document, Path, nearest_line, too_deep
-from scheduler.intake.problems import printable, refuse_duplicates, shortened
+from scheduler.intake.problems import PROBLEMS_SHOWN, printable, refuse_duplicates, shortened
+
+#: Finding a line takes the slower scanner up to a microsecond a character.
+CHARACTERS_MAX = 8 * 1024 * 1024
 
 
 class _DuplicateKeyError(ValueError):
@@ -27,8 +30,11 @@ class _NotANumberError(ValueError):
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _DuplicateKeyError(next(key for place, key in enumerate(keys) if key in keys[:place]))
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKeyError(key)
+            seen.add(key)
     return value
 
 
@@ -41,12 +47,20 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_co
 
 def parse(text: str, file: str, *, depth_max: int) -> Document:
     """Parse one JSON document. Raises SpecError naming the line."""
+    if len(text) > CHARACTERS_MAX:
+        raise SpecError(
+            f"{len(text):,} characters of JSON; at most {CHARACTERS_MAX:,} are read as one document",
+            file=file,
+            hint="Write large batches as .jsonl: one job in each line.",
+        )
     try:
         value = _DECODER.decode(text)
     except RecursionError:
         raise too_deep(file, None, depth_max) from None
     except _DuplicateKeyError:
-        refuse_duplicates(_scan(text).duplicates, file)
+        lines = _Lines(text)
+        lines.scan(lambda: len(lines.duplicates) > PROBLEMS_SHOWN)
+        refuse_duplicates(lines.duplicates, file)
     except _NotANumberError as error:
         line = next((token.line for token in _tokens(text) if token.text == error.args[0]), None)
         raise SpecError(_constant_sentence(error), file=file, line=line) from None
@@ -57,14 +71,7 @@ def parse(text: str, file: str, *, depth_max: int) -> Document:
             (token.line for token in _tokens(text) if len(token.text) > 4000 and token.is_number), None
         )
         raise SpecError(_LONG_NUMBER, file=file, line=line) from None
-    found: list[_Lines] = []
-
-    def line_of(path: Path) -> int | None:
-        if not found:
-            found.append(_scan(text))
-        return nearest_line(found[0].lines, path)
-
-    return Document(value, line_of)
+    return Document(value, _Lines(text).of)
 
 
 _LONG_NUMBER = "a number with thousands of digits"
@@ -124,13 +131,6 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 @dataclass(slots=True)
-class _Lines:
-    lines: dict[Path, int] = field(default_factory=dict)
-    #: (key, line, line of the first one)
-    duplicates: list[tuple[str, int, int]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class _Container:
     """An object or array being scanned: where it stands, and which key or position comes next."""
 
@@ -147,40 +147,58 @@ class _Container:
         return (*self.path, (self.key or "") if self.is_object else self.position)
 
 
-def _scan(text: str) -> _Lines:
-    """Find the line of every key and list element, and every key written twice. The syntax is right."""
-    result = _Lines()
-    stack: list[_Container] = []
-    for token in _tokens(text):
-        top = stack[-1] if stack else None
+class _Lines:
+    """The line of every key and list element, found as far as somebody asks. The syntax is right."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = _tokens(text)
+        self.stack: list[_Container] = []
+        #: The object or list that ended last: nothing more will be found inside it.
+        self.closed: Path | None = None
+        self.lines: dict[Path, int] = {}
+        #: (key, line, line of the first one)
+        self.duplicates: list[tuple[str, int, int]] = []
+
+    def of(self, path: Path) -> int | None:
+        """Return the line of a path, or of what contains it when it is not in the text."""
+        if path not in self.lines:
+            self.scan(lambda: path in self.lines or self.closed == path[:-1])
+        return nearest_line(self.lines, path)
+
+    def scan(self, enough: Callable[[], bool]) -> None:
+        """Read on until there is enough, or to the end."""
+        for token in self.tokens:
+            self.read(token)
+            if enough():
+                return
+
+    def read(self, token: _Token) -> None:
+        top = self.stack[-1] if self.stack else None
         match token.text:
             case "}" | "]":
-                if stack:
-                    stack.pop()
+                self.closed = self.stack.pop().path
             case ",":
                 if top:
                     top.position += 1
                     top.awaits_key = True
             case ":":
-                continue
+                return
             case word if top and top.is_object and top.awaits_key and word[0] == '"':
-                _enter_key(result, top, json.loads(word, strict=False), token.line)
+                self.enter_key(top, json.loads(word, strict=False), token.line)
             case word:
                 path = top.child() if top else ()
                 if path is not None and (top is None or not top.is_object):
-                    result.lines[path] = token.line
+                    self.lines[path] = token.line
                 if word in ("{", "["):
-                    stack.append(_Container(path, word == "{"))
-    return result
+                    self.stack.append(_Container(path, word == "{"))
 
-
-def _enter_key(result: _Lines, container: _Container, key: str, line: int) -> None:
-    container.key = key
-    container.awaits_key = False
-    if key in container.keys:
-        result.duplicates.append((key, line, container.keys[key]))
-        return
-    container.keys[key] = line
-    path = container.child()
-    if path is not None:
-        result.lines[path] = line
+    def enter_key(self, container: _Container, key: str, line: int) -> None:
+        container.key = key
+        container.awaits_key = False
+        if key in container.keys:
+            self.duplicates.append((key, line, container.keys[key]))
+            return
+        container.keys[key] = line
+        path = container.child()
+        if path is not None:
+            self.lines[path] = line

@@ -91,12 +91,19 @@ _STRUCTURE = {
     "nightshot": "only the first line of a .jsonl file has it",
 }
 
+_KEYS_MAX = 64
+
 _ONE = TypeAdapter(JobFields)
 _MANY = TypeAdapter(list[JobFields])
 
 #: Raise pydantic's ValidationError for `explain`; compiled once.
 read_one = _ONE.validate_python
 read_many = _MANY.validate_python
+
+
+def too_many_fields(raw: object) -> bool:
+    """Return True for a table that is better refused than read: every unknown key costs an error object."""
+    return isinstance(raw, dict) and len(raw) > _KEYS_MAX
 
 
 def read_reporting(
@@ -106,6 +113,9 @@ def read_reporting(
 
     Looking on after the first error is what lets a user mend a file in one go.
     """
+    if too_many_fields(raw):
+        report((), f"{len(raw):,} fields; a job has at most {len(FIELDS)}")
+        return read_one({}), frozenset(FIELDS)
     try:
         return read_one(raw), frozenset()
     except ValidationError as invalid:

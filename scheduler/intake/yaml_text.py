@@ -24,18 +24,22 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.tag import Tag
 
 from scheduler.errors import SpecError
 from scheduler.intake.formats import PATH_DEPTH_MAX, Document, Path, nearest_line, too_deep
 from scheduler.intake.problems import printable, refuse_duplicates, shortened
 
-#: The pure reader takes up to 2 µs a character and 20 µs a value: seconds, at these limits.
+#: The pure reader takes up to 2 µs a character and 40 µs a value: two seconds, at these limits.
 CHARACTERS_MAX = 1024 * 1024
-VALUES_MAX = 100_000
+VALUES_MAX = 50_000
 #: Characters that a document may have when all its aliases are written out.
 WRITTEN_OUT_MAX = 16 * 1024 * 1024
 
-_STR_TAG = "tag:yaml.org,2002:str"
+#: ruamel decodes tags (`!…`) one character after the other, in time quadratic in their length.
+_TAG_LENGTH_MAX = 20_000
+#: What a lone "!" is to ruamel: handle and suffix.
+_PLAIN_TEXT_MARK = (None, "!")
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _TRUE = frozenset(("true", "True", "TRUE"))
 _FALSE = frozenset(("false", "False", "FALSE"))
@@ -52,6 +56,8 @@ def parse(text: str, file: str, *, depth_max: int) -> Document:
     """Parse one YAML document. Raises SpecError naming the line."""
     if len(text) > CHARACTERS_MAX:
         raise _too_much(f"{len(text):,} characters of YAML; at most {CHARACTERS_MAX:,} are read", file)
+    if any(len(word) > _TAG_LENGTH_MAX and "!" in word for word in text.split()):
+        raise SpecError(f"a word of more than {_TAG_LENGTH_MAX:,} characters with a ! in it", file=file)
     composer = _Composer(text, file, depth_max)
     try:
         value = composer.compose()
@@ -142,10 +148,10 @@ class _Composer:
             case ScalarEvent():
                 value = self.scalar(event)
             case MappingStartEvent():
-                self.refuse_tag(event.tag)
+                self.refuse_tag(event.ctag)
                 value = self.mapping(path)
             case SequenceStartEvent():
-                self.refuse_tag(event.tag)
+                self.refuse_tag(event.ctag)
                 value = self.sequence(path)
             case _:
                 raise self.refuse("not YAML: a value is missing here")
@@ -168,18 +174,20 @@ class _Composer:
         if self.written_out > WRITTEN_OUT_MAX:
             raise self.refuse("the aliases unfold to a huge document; write the jobs out, or use .jsonl")
 
-    def refuse_tag(self, tag: str | None) -> None:
-        if tag is not None and tag != "!":
-            raise self.refuse(f"the tag {shortened(str(tag))} is not read; remove it")
+    def refuse_tag(self, tag: Tag | None) -> None:
+        if tag is not None and (tag.handle, tag.suffix) != _PLAIN_TEXT_MARK:
+            written = f"{tag.handle or ''}{str(tag.suffix)[:40]}"
+            raise self.refuse(f"the tag {shortened(written)} is not read; remove it")
 
     def scalar(self, event: ScalarEvent) -> object:
         text: str = event.value
         self.grow(len(text))
-        if event.tag == _STR_TAG or event.style is not None:
-            if event.tag != _STR_TAG:
-                self.refuse_tag(event.tag)
+        tag = event.ctag
+        if tag is not None and (tag.handle, tag.suffix) == ("!!", "str"):
             return text
-        self.refuse_tag(event.tag)
+        self.refuse_tag(tag)
+        if event.style is not None or tag is not None:  # quoted, a block, or marked as text by a lone "!"
+            return text
         try:
             return _plain(text)
         except ValueError:  # more digits than Python converts
