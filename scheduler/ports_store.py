@@ -202,6 +202,8 @@ class PeopleTx(ReconcileTx, Protocol):
 
     def waiting_by_backend(self) -> dict[str, int]: ...
 
+    def first_unpriced(self, backend: str) -> Candidate | None: ...
+
     def prices_will_come(self, backend: str) -> bool:
         """True when a job of this backend has no price yet and time alone may bring one."""
 

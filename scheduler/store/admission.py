@@ -68,7 +68,8 @@ _POSTPONE = (
         failures=jobs.c.failures + 1,
     )
 )
-_CANDIDATE_COLUMNS = (
+_REASON = select(jobs.c.reason).where(jobs.c.id == bindparam("_id"))
+CANDIDATE_COLUMNS = (
     jobs.c.id,
     jobs.c.backend,
     jobs.c.estimate_microusd,
@@ -77,7 +78,7 @@ _CANDIDATE_COLUMNS = (
     jobs.c.reason,
 )
 _HEADS = (
-    select(*_CANDIDATE_COLUMNS)
+    select(*CANDIDATE_COLUMNS)
     .where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"))
     # A job that waits behind a gate of its own (credits, a retry) must not stand in the others' way.
     .where(jobs.c.wait_code.is_(None) | (jobs.c.wait_until_us <= bindparam("_now")))
@@ -149,9 +150,13 @@ class Admission(Moves):
 
     def postpone_job(self, job_id: int, code: str, until_us: int | None, sentence: str, at_us: int) -> bool:
         values = {"_id": job_id, "_code": code, "_until": until_us, "_reason": sentence}
+        said_before = self._c.execute(_REASON, {"_id": job_id}).scalar()
         if self._c.execute(_POSTPONE, values).rowcount != 1:
             return False
-        self.note((job_id,), at_us, "postpone", sentence)
+        if (
+            sentence != said_before
+        ):  # a provider that is away all night is one line in the story, not a hundred
+            self.note((job_id,), at_us, "postpone", sentence)
         return True
 
     def waiting_backends(self) -> list[str]:
@@ -205,7 +210,7 @@ class Admission(Moves):
         return [candidate(row) for row in rows]
 
     def candidate_of(self, job_id: int) -> Candidate:
-        row = self._c.execute(select(*_CANDIDATE_COLUMNS).where(jobs.c.id == job_id)).one()
+        row = self._c.execute(select(*CANDIDATE_COLUMNS).where(jobs.c.id == job_id)).one()
         return candidate(row)
 
     def prepare_attempts(self, admitted: Sequence[tuple[Candidate, str]], at_us: int) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
 
+from scheduler.core.admission import Candidate
 from scheduler.core.job import JobRef
 from scheduler.core.lifecycle import ATTEMPT_LIVE, AttemptState, HoldState, JobState
 from scheduler.core.records import (
@@ -18,6 +19,7 @@ from scheduler.core.records import (
     JobRecord,
     ResultRecord,
 )
+from scheduler.store.admission import CANDIDATE_COLUMNS, candidate
 from scheduler.store.moves import in_states, is_state
 from scheduler.store.publication import Publication, job_record, job_rows
 from scheduler.store.schema import armings, attempts, batches, holds, job_events, jobs, nights
@@ -37,6 +39,12 @@ _PRICES_WILL_COME = (
     select(jobs.c.id)
     .where(_WAITING, jobs.c.estimate_microusd.is_(None), jobs.c.backend == bindparam("_backend"))
     .where(jobs.c.wait_code.is_(None) | (jobs.c.wait_code == "estimate"))
+    .limit(1)
+)
+_FIRST_UNPRICED = (
+    select(*CANDIDATE_COLUMNS)
+    .where(_WAITING, jobs.c.estimate_microusd.is_(None), jobs.c.backend == bindparam("_backend"))
+    .order_by(jobs.c.id)
     .limit(1)
 )
 _IN_DOUBT_MONEY = (
@@ -152,6 +160,10 @@ class People(Publication):
 
     def prices_will_come(self, backend: str) -> bool:
         return self._c.execute(_PRICES_WILL_COME, {"_backend": backend}).first() is not None
+
+    def first_unpriced(self, backend: str) -> Candidate | None:
+        row = self._c.execute(_FIRST_UNPRICED, {"_backend": backend}).first()
+        return None if row is None else candidate(row)
 
     def latest_batches(self, limit: int) -> list[BatchRecord]:
         rows = self._c.execute(select(batches).order_by(batches.c.id.desc()).limit(limit)).all()

@@ -6,6 +6,7 @@ from scheduler import __version__
 from scheduler.api.desk import Args, Caller, Desk
 from scheduler.api.operations.backends import backend_views
 from scheduler.api.views import batch_view, label_of, night_view
+from scheduler.core.admission import BackendLoad, backend_gates, closed_gates
 from scheduler.core.lifecycle import JobState
 from scheduler.core.money import Money
 from scheduler.core.records import ArmingRecord
@@ -59,6 +60,27 @@ def armed_view(arming: ArmingRecord | None) -> ArmedView | None:
     }
 
 
+def _stuck_queues(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
+    """For each queue, what keeps its first job from starting that only a person can change."""
+    night = tx.night_books(night_of(now_us, desk.kit.rules.zone).key)
+    needs: list[NeedView] = []
+    for name in tx.waiting_backends():
+        rules = desk.kit.rules.backend(name)
+        first = next(iter(tx.queue_heads(name, now_us, 1)), None) or tx.first_unpriced(name)
+        if rules is None or first is None:
+            continue
+        (load,) = tx.fill_loads([BackendLoad(name, rules.paid, rules.slots)])
+        label = label_of(tx.job_record(first.job_id))
+        own = [*closed_gates(first, load, night, desk.kit.rules.doubt_limits, now_us)]
+        shared = {gate.code for gate in backend_gates(load, now_us)}
+        needs += [
+            {"what": gate.code, "job": label, "sentence": gate.sentence, "fix": gate.fix}
+            for gate in own
+            if gate.needs_person and gate.code not in shared
+        ]
+    return needs
+
+
 def _needs(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
     needs: list[NeedView] = []
     for job in tx.jobs_in_state(JobState.IN_DOUBT, NEEDS_SHOWN):
@@ -67,6 +89,7 @@ def _needs(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
         needs.append({"what": "in doubt", "job": label, "sentence": job.reason or "in doubt", "fix": fix})
     for job, reason in tx.oldest_troubled_polls(TROUBLED_POLLS, NEEDS_SHOWN):
         needs.append({"what": "status unreadable", "job": label_of(job), "sentence": reason, "fix": None})
+    needs += _stuck_queues(desk, tx, now_us)
     for view in backend_views(desk, tx, now_us):
         needs += [
             {"what": gate["code"], "job": None, "sentence": gate["sentence"], "fix": gate["fix"]}
