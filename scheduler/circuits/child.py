@@ -14,7 +14,7 @@ from typing import NoReturn
 from scheduler.circuits import sandbox
 from scheduler.circuits.qasm_reader import read_openqasm
 from scheduler.circuits.qiskit_reader import describe_exception, read_qiskit
-from scheduler.circuits.simulate import Room, simulate
+from scheduler.circuits.simulate import Room, native_names, simulate
 from scheduler.circuits.words import NEEDED_FOR_CODE, READABLE, CannotRun
 
 _WARM_UP = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[2] q;\nbit[2] c;\nh q[0];\nc[0] = measure q[0];\n'
@@ -44,6 +44,7 @@ def warm_up() -> None:
     """Read small circuits once, so that every job inherits filled caches. Starts no thread."""
     read_openqasm(_WARM_UP, "openqasm3")
     read_openqasm('OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[1];\nh q[0];\n', "openqasm2")
+    native_names()
 
 
 def run_job(job: Job, layers: list[str], answer_to: int, parent: int) -> NoReturn:

@@ -6,6 +6,7 @@ Qiskit prints the last register first and the highest bit left; that order ends 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ def simulate(
         if problem:
             raise CannotRun(_name(circuits, place) + problem)
     simulator = AerSimulator(max_parallel_threads=1, max_memory_mb=max(1, room.memory_bytes >> 20))
-    native = frozenset(simulator.target.operation_names)
+    native = native_names()
     try:
         ready = [_unrolled(circuit, simulator, native) for circuit in circuits]
         # Only now: a measurement may hide inside of an instruction of the user's own.
@@ -68,6 +69,12 @@ def simulate(
         ]
         facts += [(_name(circuits, place, separator=" ") + word, value) for word, value in told]
     return counts, facts
+
+
+@functools.cache
+def native_names() -> frozenset[str]:
+    """The operations Aer knows by name; asked once, by the worker, for all jobs."""
+    return frozenset(AerSimulator().target.operation_names)
 
 
 def versions() -> Facts:
