@@ -6,9 +6,14 @@ understood completely or refused with the file, the line, the problem and the fi
     document.py    bytes -> BatchSpec or SpecError; the one door into this package
     text.py        bytes -> text, or a sentence that names the encoding that was found
     headers.py     the `nightshot` block at the top of .qasm and .py files
-    formats.py     JSON, JSONL, TOML and YAML -> plain values and the line of every key
-    wire.py        the one strict model behind all of them, and its errors in words
     frameworks.py  which language a circuit is written in, by reading it
+    manifest.py    a manifest taken apart: shared fields, jobs, lines; by json_text, toml_text and yaml_text.py
+    jobs.py        the jobs of a manifest, with everything wrong about them
+    wire.py        the one strict model behind all of them, and its errors in words
+    spec.py        validated fields and a circuit -> JobSpec, and the defaults
+    paths.py       file names: endings, what may be referred to, what jobs are called after them
+    problems.py    problems collected, and values made fit for a sentence
+    formats.py     where a value stands in a document
     schema.py      the JSON Schema published for editors
     spool.py       the directory protocol
 """
