@@ -7,7 +7,7 @@ understood completely or refused with the file, the line, the problem and the fi
     text.py        bytes -> text, or a sentence that names the encoding that was found
     headers.py     the `nightshot` block at the top of .qasm and .py files
     frameworks.py  which language a circuit is written in, by reading it
-    manifest.py    a manifest taken apart: shared fields, jobs, lines; by json_text, toml_text and yaml_text.py
+    manifest.py    a manifest taken apart: shared fields, jobs, lines (json_, toml_, yaml_text.py)
     jobs.py        the jobs of a manifest, with everything wrong about them
     wire.py        the one strict model behind all of them, and its errors in words
     spec.py        validated fields and a circuit -> JobSpec, and the defaults
