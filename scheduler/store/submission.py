@@ -21,6 +21,7 @@ from scheduler.core.lifecycle import (
 from scheduler.core.records import LostAttempt, PreparedAttempt
 from scheduler.core.task import Accepted
 from scheduler.core.timing import iso
+from scheduler.errors import ImpossibleArrow
 from scheduler.store.admission import REQUEST_COLUMNS, Admission, request_of, with_circuit
 from scheduler.store.moves import in_states, is_state
 from scheduler.store.schema import attempts, holds, jobs, nights, pauses
@@ -71,8 +72,8 @@ _GATE = (
         )
     )
     .where(_ID)
-    # A provider and its backend may both be paused: the pause that a person must lift is told first.
-    .order_by(pauses.c.until_us.is_not(None))
+    # A provider and its backend may both be paused: the one that lasts is told, whatever the other says.
+    .order_by(pauses.c.until_us.is_not(None), pauses.c.until_us.desc())
 )
 _ACCEPT = (
     update(attempts)
@@ -101,7 +102,9 @@ _END = {
     .values(
         state=advance_attempt(next(iter(attempt_states_before(event))), event).value,
         reason=bindparam("_reason"),
-        raw_reply=func.coalesce(func.nullif(bindparam("_raw"), ""), attempts.c.raw_reply),
+        raw_reply=func.coalesce(
+            func.nullif(bindparam("_raw", type_=attempts.c.raw_reply.type), ""), attempts.c.raw_reply
+        ),
         **({} if event is AttemptEvent.LOSE_SIGHT else {"ended_us": bindparam("_at")}),
     )
     for event in (
@@ -112,6 +115,7 @@ _END = {
         AttemptEvent.WRITE_OFF,
     )
 }
+_COSTS_NOTHING = frozenset({AttemptEvent.REFUSE, AttemptEvent.NOT_SENT, AttemptEvent.NEVER_ARRIVED})
 _OPEN_HOLD = select(holds).where(
     holds.c.attempt_id == bindparam("_id"), holds.c.state == HoldState.OPEN.value
 )
@@ -207,6 +211,8 @@ class Submission(Admission):
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
     ) -> bool:
+        if event not in _COSTS_NOTHING:
+            raise ImpossibleArrow(f"'{event}' does not end an attempt for nothing: its hold would be lost")
         if not self._end(attempt_id, event, at_us, reason, raw):
             return False
         self.close_hold(attempt_id, HoldState.VOIDED, posted=None, overrun=0, evidence=reason)
