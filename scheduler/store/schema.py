@@ -266,7 +266,7 @@ holds = Table(
     Column("overrun_microusd", BigInteger, nullable=False, server_default="0"),
     Column("evidence", ForeignText),
     CheckConstraint(f"state IN {in_list(HoldState)}", name="state"),
-    CheckConstraint("amount_microusd >= 0 AND overrun_microusd >= 0", name="money"),
+    CheckConstraint("amount_microusd >= 0 AND overrun_microusd >= 0 AND posted_microusd >= 0", name="money"),
     CheckConstraint(f"(state = '{HoldState.POSTED}') = (posted_microusd IS NOT NULL)", name="posted"),
     partial("ix_holds_open", "night", where=f"state = '{HoldState.OPEN}'"),
 )
@@ -308,7 +308,7 @@ armings = Table(
     Column("actor", Text, nullable=False),
     Column("reason", ForeignText, nullable=False),
     Column("at_us", BigInteger, nullable=False),
-    CheckConstraint("NOT armed OR night_limit_microusd >= 0", name="limit"),
+    CheckConstraint("NOT armed OR (night_limit_microusd IS NOT NULL AND night_limit_microusd >= 0)", name="limit"),
 )
 
 #: A recorded reason to leave a backend alone; `until_us` NULL lasts until a person resumes it.

@@ -70,6 +70,7 @@ REFUSED: dict[str, tuple[AttemptState, Any]] = {
     "an open hold with an amount posted": (A.SUBMITTED, set_hold("posted_microusd = 1")),
     "an unknown hold state": (A.SUBMITTED, set_hold("state = 'lapsed'")),
     "a negative hold": (A.SUBMITTED, set_hold("amount_microusd = -1")),
+    "a negative posting": (A.SETTLED, set_hold("posted_microusd = -1")),
     "a hold of no night": (A.SUBMITTED, set_hold("night = 'never'")),
     "more given back than was held": (
         A.SUBMITTED,
@@ -107,8 +108,12 @@ async def test_the_database_refuses_two_jobs_at_one_place_of_a_batch(store: Stor
         await store.write(execute("UPDATE jobs SET ordinal = 1"))
 
 
-async def test_the_database_refuses_an_arming_without_a_limit(store: Store) -> None:
-    statement = "INSERT INTO armings (armed, night_limit_microusd, actor, reason, at_us) VALUES (true, -1, 'a', '', 1)"
+@pytest.mark.parametrize("limit", ["NULL", "-1"])
+async def test_the_database_refuses_an_arming_without_a_limit(store: Store, limit: str) -> None:
+    statement = (
+        "INSERT INTO armings (armed, night_limit_microusd, actor, reason, at_us) "
+        f"VALUES (true, {limit}, 'ada', '', 1)"
+    )
     with pytest.raises(IntegrityError):
         await store.write(execute(statement))
 
