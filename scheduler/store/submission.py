@@ -125,8 +125,20 @@ _CLOSE_HOLD = (
     .values(
         state=bindparam("_state"),
         posted_microusd=bindparam("_posted", type_=holds.c.posted_microusd.type),
-        overrun_microusd=bindparam("_overrun"),
+        overrun_microusd=holds.c.overrun_microusd + bindparam("_overrun"),
         evidence=bindparam("_evidence"),
+    )
+)
+_RAISE_HOLD = (
+    update(holds)
+    .where(
+        holds.c.attempt_id == bindparam("_id"),
+        holds.c.state == HoldState.OPEN.value,
+        holds.c.amount_microusd == bindparam("_held"),
+    )
+    .values(
+        amount_microusd=bindparam("_cost"),
+        overrun_microusd=holds.c.overrun_microusd + bindparam("_cost") - bindparam("_held"),
     )
 )
 _MOVE_MONEY = (
@@ -207,6 +219,18 @@ class Submission(Admission):
             "_raw": outcome.raw,
         }
         return self._c.execute(_ACCEPT, values).rowcount == 1
+
+    def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
+        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
+        if held is None or held.amount_microusd >= cost_microusd:
+            return 0
+        excess = cost_microusd - held.amount_microusd
+        values = {"_id": attempt_id, "_held": held.amount_microusd, "_cost": cost_microusd}
+        if self._c.execute(_RAISE_HOLD, values).rowcount != 1:
+            return 0
+        # Not guarded by the cap: the money is spent, and a cap that does not know of it would let more go.
+        self._c.execute(_MOVE_MONEY, {"_night": held.night, "_release": -excess, "_post": 0})
+        return int(excess)
 
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
