@@ -86,7 +86,10 @@ _ACCEPT = (
         credits_applied_microcredits=bindparam("_credits"),
         overage_microusd=bindparam("_overage"),
         next_poll_us=bindparam("_next_poll"),
-        raw_reply=bindparam("_raw"),
+        # What came before (a gateway's 502) stays as evidence when only a person has the id.
+        raw_reply=func.coalesce(
+            func.nullif(bindparam("_raw", type_=attempts.c.raw_reply.type), ""), attempts.c.raw_reply
+        ),
         reason=None,
     )
 )
