@@ -47,7 +47,8 @@ class JobMoves(Protocol):
     def note(self, job_ids: Iterable[int], at_us: int, event: str, sentence: str) -> None:
         """Append a line to the jobs' stories without changing their state."""
 
-    def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None: ...
+    def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None:
+        """Leave a backend, or a whole provider, alone; a pause that a person must lift is never shortened."""
 
 
 class IntakeTx(Protocol):
@@ -66,11 +67,13 @@ class EstimateTx(JobMoves, Protocol):
         """Leave a waiting job waiting behind a gate of its own, and count the failure."""
 
 
-class AdmissionTx(JobMoves, Protocol):
-    def waiting_backends(self) -> list[str]: ...
-
+class LoadTx(Protocol):
     def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
         """Fill in flight, doubts and pauses from rows."""
+
+
+class AdmissionTx(JobMoves, LoadTx, Protocol):
+    def waiting_backends(self) -> list[str]: ...
 
     def arming(self) -> ArmingRecord | None:
         """The arming in force, whichever night it is for; None when disarmed."""
@@ -86,7 +89,7 @@ class AdmissionTx(JobMoves, Protocol):
         """Admit jobs, each with a prepared attempt of the given id; returns those that still waited."""
 
 
-class SubmissionTx(JobMoves, Protocol):
+class SubmissionTx(JobMoves, LoadTx, Protocol):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]: ...
 
     def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int) -> bool:
@@ -100,6 +103,12 @@ class SubmissionTx(JobMoves, Protocol):
 
     def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:
         """SUBMITTING or IN_DOUBT → SUBMITTED; False: the id is another attempt's, or the state moved on."""
+
+    def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
+        """Raise an open hold to what the provider says it charged, cap or no cap; returns by how much.
+
+        The excess is recorded as an overrun. Holds are never lowered here: settling gives back what is left.
+        """
 
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
@@ -125,7 +134,7 @@ class PollTx(JobMoves, Protocol):
 
     def open_task(self, attempt_id: str) -> OpenTask | None: ...
 
-    def next_due_us(self) -> int | None: ...
+    def next_due_us(self, without: frozenset[str] = frozenset()) -> int | None: ...
 
     def still_open(self, attempt_id: str, status_word: str, next_poll_us: int) -> None: ...
 

@@ -115,15 +115,20 @@ def _money_gates(job: Candidate, load: BackendLoad, night: NightBooks, limits: D
         total = Money(night.limit_microusd + short.microusd).decimal_text()
         sentence = f"needs {needs}; {left} of {limit} is free tonight, short by {short}"
         gates.append(Gate("cap:night", sentence, f"nightshot arm --night {total}"))
-    if load.in_doubt and (
-        load.in_doubt >= limits.doubts or load.exposure_microusd >= limits.exposure_microusd
-    ):
-        sentence = (
-            f"{load.in_doubt} of at most {limits.doubts} submissions on {load.name} are in doubt "
-            f"({Money(load.exposure_microusd)} of at most {Money(limits.exposure_microusd)})"
-        )
-        gates.append(Gate("doubt", sentence, "nightshot jobs --state in_doubt"))
-    return gates
+    in_doubt = doubt_gate(load, limits)
+    return [*gates, in_doubt] if in_doubt else gates
+
+
+def doubt_gate(load: BackendLoad, limits: DoubtLimits) -> Gate | None:
+    """The gate that stands closed while too much on a backend is in doubt."""
+    within = load.in_doubt < limits.doubts and load.exposure_microusd < limits.exposure_microusd
+    if within or not load.in_doubt:
+        return None
+    sentence = (
+        f"{load.in_doubt} of at most {limits.doubts} submissions on {load.name} are in doubt "
+        f"({Money(load.exposure_microusd)} of at most {Money(limits.exposure_microusd)})"
+    )
+    return Gate("doubt", sentence, "nightshot jobs --state in_doubt")
 
 
 def backend_gates(load: BackendLoad, now_us: int) -> list[Gate]:

@@ -18,6 +18,8 @@ from scheduler.ports import Kit, ReplyFiles
 from scheduler.ports_store import ReconcileTx
 from scheduler.stages.outcome import Sent, record_outcome
 
+#: Every attempt that was left behind must be looked at before its reply's slot is used again.
+_ALL = 1_000_000
 _CRASHED = "the daemon stopped after the intent was written and before an answer was"
 
 
@@ -36,7 +38,7 @@ class Reconciling:
 
     def _recover(self, tx: ReconcileTx, kept: Mapping[str, Outcome]) -> list[str]:
         said = []
-        for lost in tx.lost_attempts():
+        for lost in tx.lost_attempts(_ALL):
             outcome = kept.get(lost.attempt_id)
             if lost.state is AttemptState.IN_DOUBT and not isinstance(outcome, Accepted):
                 continue
