@@ -76,14 +76,12 @@ async def test_a_free_job_is_priced_and_not_unknown(store: Store) -> None:
 async def test_a_quote_that_comes_too_late_changes_no_job(store: Store) -> None:
     job_id = await store.write(lambda tx: job_in(tx, JobState.CANCELLED))
     before = await store.read(lambda tx: tx.job_record(job_id))
-    await store.write(
-        lambda tx: tx.record_quotes([Quote(job_id, 99, "coda", "", "{}", NOW_US, LATER_US)])
-    )
+    await store.write(lambda tx: tx.record_quotes([Quote(job_id, 99, "coda", "", "{}", NOW_US, LATER_US)]))
     assert await store.read(lambda tx: tx.job_record(job_id)) == before
 
 
 async def test_a_postponed_job_comes_back_when_its_time_has_come(store: Store) -> None:
-    (job_id,) = await store.write(lambda tx: receive_jobs(tx))
+    (job_id,) = await store.write(receive_jobs)
     assert await store.write(
         lambda tx: tx.postpone_job(job_id, "estimate", LATER_US, "no price known: 503", NOW_US)
     )
@@ -105,7 +103,7 @@ async def test_a_postponed_job_comes_back_when_its_time_has_come(store: Store) -
 
 
 async def test_a_job_postponed_without_a_time_is_not_asked_about_again_and_again(store: Store) -> None:
-    (job_id,) = await store.write(lambda tx: receive_jobs(tx))
+    (job_id,) = await store.write(receive_jobs)
     await store.write(lambda tx: tx.postpone_job(job_id, "breaker", None, "no token", NOW_US))
     assert await unpriced(store, LATER_US) == []
     assert not await store.read(lambda tx: tx.prices_will_come(BACKEND))

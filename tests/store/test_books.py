@@ -179,12 +179,16 @@ class Model:
         for night in NIGHTS:
             books = self.tx.night_books(night)
             assert (books.held_microusd, books.posted_microusd) == (self.held[night], self.posted[night])
-        states = {a.attempt_id: a.state for job in {a.job_id for a in self.tries} for a in self.tx.attempts_of(job)}
+        states = {
+            a.attempt_id: a.state for job in {a.job_id for a in self.tries} for a in self.tx.attempts_of(job)
+        }
         assert states == {a.attempt_id: a.state for a in self.tries}
 
 
 @pytest.fixture
-def loop_and_store(database_url: str) -> Iterator[tuple[asyncio.AbstractEventLoop, SqliteStore | PostgresStore]]:
+def loop_and_store(
+    database_url: str,
+) -> Iterator[tuple[asyncio.AbstractEventLoop, SqliteStore | PostgresStore]]:
     loop = asyncio.new_event_loop()
 
     async def open_here() -> SqliteStore | PostgresStore:

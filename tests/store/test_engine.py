@@ -95,7 +95,7 @@ async def test_one_that_fails_takes_nothing_with_it(store: SqliteStore | Postgre
             insert("c"),
             insert("a"),  # the database refuses it
             insert("d"),
-            lambda tx: query("SELECT * FROM nothing_like_it")(tx),
+            query("SELECT * FROM nothing_like_it"),
             insert("e"),
         ]
         tasks = [asyncio.create_task(store.write(work)) for work in works]
@@ -273,7 +273,7 @@ async def test_a_connection_that_the_server_cut_is_weather(tmp_path: Path, datab
     store, other = open_store(url), open_store(url)
 
     async def cut(pid: int) -> None:
-        await other.write(lambda tx: query("SELECT pg_terminate_backend(:pid)", pid=pid)(tx))
+        await other.write(query("SELECT pg_terminate_backend(:pid)", pid=pid))
 
     (pid,) = (await store.write(query("SELECT pg_backend_pid()")))[0]
     await cut(pid)
@@ -286,7 +286,7 @@ async def test_a_connection_that_the_server_cut_is_weather(tmp_path: Path, datab
     with pytest.raises(TryAgain):
         await store.write(cut_myself)
     with pytest.raises(TryAgain):
-        await store.read(lambda tx: query("SELECT pg_terminate_backend(pg_backend_pid())")(tx))
+        await store.read(query("SELECT pg_terminate_backend(pg_backend_pid())"))
     await store.write(insert("and on"))
     assert await names(store) == {"after a pause", "and on"}
     await store.close()

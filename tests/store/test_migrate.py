@@ -109,12 +109,19 @@ def shape_of(connection: Connection) -> dict[str, Any]:
                 for c in inspector.get_columns(name)
             },
             "key": inspector.get_pk_constraint(name),
-            "checks": sorted((c["name"], " ".join(c["sqltext"].split())) for c in inspector.get_check_constraints(name)),
+            "checks": sorted(
+                (c["name"], " ".join(c["sqltext"].split())) for c in inspector.get_check_constraints(name)
+            ),
             "uniques": sorted(
                 (c["name"], tuple(c["column_names"])) for c in inspector.get_unique_constraints(name)
             ),
             "foreign": sorted(
-                (c["name"], tuple(c["constrained_columns"]), c["referred_table"], tuple(c["referred_columns"]))
+                (
+                    c["name"],
+                    tuple(c["constrained_columns"]),
+                    c["referred_table"],
+                    tuple(c["referred_columns"]),
+                )
                 for c in inspector.get_foreign_keys(name)
             ),
             "indexes": sorted(
@@ -200,14 +207,14 @@ def test_two_upgraders_of_one_database_do_it_once(tmp_path: Path, databases: Dat
 
 # --------------------------------------------------------------------------- a program one schema further
 
-NEXT = '''
+NEXT = """
 import sqlalchemy as sa
 from alembic import op
 revision = "0002"
 down_revision = "0001"
 def upgrade():
     {body}
-'''
+"""
 REBUILD = """with op.batch_alter_table("jobs", recreate="auto") as jobs:
         jobs.add_column(sa.Column("deadline_us", sa.BigInteger()))
         jobs.alter_column("name", type_=sa.String(400))
@@ -306,7 +313,9 @@ def test_a_database_without_a_schema_is_not_run_on(tmp_path: Path, databases: Da
     require_current(url)
 
 
-@pytest.mark.parametrize("ask", [lambda url, folder: upgrade(url, folder), lambda url, _: require_current(url)])
+@pytest.mark.parametrize(
+    "ask", [upgrade, lambda url, _: require_current(url)]
+)
 def test_a_server_that_is_away_is_said_so(tmp_path: Path, ask: Callable[[str, Path], object]) -> None:
     with pytest.raises(Unreachable, match=r"store\.url"):
         ask("postgresql+asyncpg://postgres@/nightshot?host=/nowhere/at/all", tmp_path)

@@ -167,9 +167,7 @@ async def test_a_free_task_has_no_hold_and_says_what_is_known(
     assert await settled_job(store, case) == (JobState.COMPLETED, said, 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("never_runs", "state"), [(False, JobState.FAILED), (True, JobState.REJECTED)]
-)
+@pytest.mark.parametrize(("never_runs", "state"), [(False, JobState.FAILED), (True, JobState.REJECTED)])
 async def test_a_failed_task_stays_charged(store: Store, never_runs: bool, state: JobState) -> None:
     (case,) = await submitted(store)
     assert await store.write(

@@ -117,7 +117,8 @@ async def test_every_guarded_update_leaves_only_the_states_it_may(store: Store, 
 
 
 @pytest.mark.parametrize(
-    "event", [e for e in AttemptEvent if e not in {AttemptEvent.REFUSE, AttemptEvent.NOT_SENT, "never arrived"}]
+    "event",
+    [e for e in AttemptEvent if e not in {AttemptEvent.REFUSE, AttemptEvent.NOT_SENT, "never arrived"}],
 )
 async def test_an_attempt_that_may_cost_something_cannot_be_ended_for_nothing(
     store: Store, event: AttemptEvent
@@ -289,7 +290,9 @@ async def test_an_id_that_another_attempt_has_is_not_taken(store: Store) -> None
     case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
     same = accepted(case.attempt_id, provider_job_id=known[0])
     assert not await store.write(lambda tx: tx.attempt_accepted(case.attempt_id, same, NOW_US))
-    assert await store.read(attempt_state(case.attempt_id)) == A.SUBMITTING, "it is lost sight of, not dropped"
+    assert await store.read(attempt_state(case.attempt_id)) == A.SUBMITTING, (
+        "it is lost sight of, not dropped"
+    )
 
 
 async def test_the_same_id_at_another_provider_is_another_task(store: Store) -> None:
