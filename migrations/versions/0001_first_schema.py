@@ -22,7 +22,10 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at_us", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("NOT armed OR (night_limit_microusd IS NOT NULL AND night_limit_microusd >= 0)", name=op.f("ck_armings_limit")),
+        sa.CheckConstraint(
+            "NOT armed OR (night_limit_microusd IS NOT NULL AND night_limit_microusd >= 0)",
+            name=op.f("ck_armings_limit"),
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_armings")),
     )
     op.create_table(
@@ -330,7 +333,10 @@ def upgrade() -> None:
             "(state = 'posted') = (posted_microusd IS NOT NULL)", name=op.f("ck_holds_posted")
         ),
         sa.CheckConstraint("state IN ('open', 'posted', 'voided')", name=op.f("ck_holds_state")),
-        sa.CheckConstraint("amount_microusd >= 0 AND overrun_microusd >= 0 AND posted_microusd >= 0", name=op.f("ck_holds_money")),
+        sa.CheckConstraint(
+            "amount_microusd >= 0 AND overrun_microusd >= 0 AND posted_microusd >= 0",
+            name=op.f("ck_holds_money"),
+        ),
         sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name=op.f("fk_holds_attempt_id")),
         sa.ForeignKeyConstraint(["night"], ["nights.key"], name=op.f("fk_holds_night")),
         sa.PrimaryKeyConstraint("attempt_id", name=op.f("pk_holds")),

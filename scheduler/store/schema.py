@@ -308,7 +308,9 @@ armings = Table(
     Column("actor", Text, nullable=False),
     Column("reason", ForeignText, nullable=False),
     Column("at_us", BigInteger, nullable=False),
-    CheckConstraint("NOT armed OR (night_limit_microusd IS NOT NULL AND night_limit_microusd >= 0)", name="limit"),
+    CheckConstraint(
+        "NOT armed OR (night_limit_microusd IS NOT NULL AND night_limit_microusd >= 0)", name="limit"
+    ),
 )
 
 #: A recorded reason to leave a backend alone; `until_us` NULL lasts until a person resumes it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scheduler.core.admission import BackendLoad, Candidate, DoubtLimits, NightBooks, Pause
@@ -39,21 +41,28 @@ def test_what_is_under_way_is_waited_for(counts: dict[str, int], ended: bool) ->
     assert idle(counts) == ended
 
 
+FULL = replace(PAID, in_flight=2)
+BUSY = replace(PAID, pause=Pause("rate", "busy", NOW_US * 2))
+BROKEN = replace(PAID, pause=Pause("breaker", "no token"))
+DOUBTFUL = replace(PAID, in_doubt=3)
+DEAR = Candidate(2, "coda:iqm", 9_000_000)
+
+
 @pytest.mark.parametrize(
     ("why", "jobs", "load", "night", "ended"),
     [
         ("it may start", (JOB,), PAID, ARMED, False),
         ("disarmed", (JOB,), PAID, DISARMED, True),
-        ("too dear for tonight", (Candidate(1, "coda:iqm", 9_000_000),), PAID, ARMED, True),
-        ("one of two may start", (Candidate(1, "coda:iqm", 9_000_000), JOB), PAID, ARMED, False),
-        ("no slot just now", (JOB,), BackendLoad("coda:iqm", True, 2, in_flight=2), ARMED, False),
-        ("paused for a while", (JOB,), BackendLoad("coda:iqm", True, 2, pause=Pause("rate", "busy", NOW_US * 2)), ARMED, False),
-        ("paused by a breaker", (JOB,), BackendLoad("coda:iqm", True, 2, pause=Pause("breaker", "no token")), ARMED, True),
-        ("paused and disarmed", (JOB,), BackendLoad("coda:iqm", True, 2, pause=Pause("rate", "busy", NOW_US * 2)), DISARMED, True),
-        ("too many doubts", (JOB,), BackendLoad("coda:iqm", True, 2, in_doubt=3), ARMED, True),
-        ("free", (JOB,), BackendLoad("coda:iqm", False, 2), DISARMED, False),
+        ("too dear for tonight", (DEAR,), PAID, ARMED, True),
+        ("one of two may start", (DEAR, JOB), PAID, ARMED, False),
+        ("no slot just now", (JOB,), FULL, ARMED, False),
+        ("paused for a while", (JOB,), BUSY, ARMED, False),
+        ("paused by a breaker", (JOB,), BROKEN, ARMED, True),
+        ("paused and disarmed", (JOB,), BUSY, DISARMED, True),
+        ("too many doubts", (JOB,), DOUBTFUL, ARMED, True),
+        ("free", (JOB,), replace(PAID, paid=False), DISARMED, False),
     ],
-)  # fmt: skip
+)
 def test_what_waits_is_waited_for_unless_a_person_must_act(
     why: str, jobs: tuple[Candidate, ...], load: BackendLoad, night: NightBooks, ended: bool
 ) -> None:

@@ -194,7 +194,7 @@ async def test_a_reader_sees_one_moment_while_others_write(store: SqliteStore | 
 
 
 async def test_a_read_that_writes_is_refused(store: Store) -> None:
-    with pytest.raises((DBAPIError, TryAgain), match="read-?only"):
+    with pytest.raises((DBAPIError, TryAgain), match=r"read-?only"):
         await store.read(insert("sneaked in"))
     assert await names(store) == set()
 

@@ -313,9 +313,7 @@ def test_a_database_without_a_schema_is_not_run_on(tmp_path: Path, databases: Da
     require_current(url)
 
 
-@pytest.mark.parametrize(
-    "ask", [upgrade, lambda url, _: require_current(url)]
-)
+@pytest.mark.parametrize("ask", [upgrade, lambda url, _: require_current(url)])
 def test_a_server_that_is_away_is_said_so(tmp_path: Path, ask: Callable[[str, Path], object]) -> None:
     with pytest.raises(Unreachable, match=r"store\.url"):
         ask("postgresql+asyncpg://postgres@/nightshot?host=/nowhere/at/all", tmp_path)

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from scheduler.core.admission import Pause
-from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobState
+from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
+from scheduler.core.records import OpenTask
+from scheduler.core.task import BIT_0_FIRST, Completed
 from scheduler.errors import ImpossibleArrow
 from scheduler.ports_store import Store
 from scheduler.store.open import open_store
@@ -55,9 +57,6 @@ Change = Callable[[StoreTx, Case], bool]
 
 
 def _finish_completed(tx: StoreTx, case: Case) -> bool:
-    from scheduler.core.records import OpenTask
-    from scheduler.core.task import BIT_0_FIRST, Completed
-
     known = tx.open_task(case.attempt_id)
     request = known.request if known else None
     task = known or OpenTask(case.attempt_id, case.job_id, BACKEND, "p", NOW_US, 0, 0, request)  # type: ignore[arg-type]
@@ -108,7 +107,7 @@ async def test_every_guarded_update_leaves_only_the_states_it_may(store: Store, 
         case = await store.write(lambda tx: attempt_in(tx, state))
         before = await store.read(query("SELECT * FROM attempts WHERE id = :id", id=case.attempt_id))
         money = await books(store)
-        won = await store.write(lambda tx, c=change: c(tx, case))
+        won = await store.write(lambda tx, c=change, k=case: c(tx, k))
         assert won == (state in arrows), f"{method} out of {state}"
         assert await store.read(attempt_state(case.attempt_id)) == arrows.get(state, state), method
         if not won:
@@ -414,8 +413,6 @@ async def test_a_new_try_after_a_doubt_that_ended_has_a_hold_of_its_own(store: S
     case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
     await store.write(lambda tx: lose_sight(tx, case))
     await store.write(lambda tx: tx.end_attempt(case.attempt_id, AttemptEvent.NEVER_ARRIVED, NOW_US, "no"))
-    from scheduler.core.lifecycle import JobEvent
-
     await store.write(lambda tx: tx.move_job(case.job_id, JobEvent.SEND_BACK, NOW_US, "again"))
     (second,) = await store.write(lambda tx: prepare(tx, [case.job_id]))
     await store.write(lambda tx: intend(tx, second))
