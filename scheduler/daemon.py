@@ -32,6 +32,7 @@ from scheduler.composition import (
 from scheduler.core.admission import BackendLoad
 from scheduler.core.idle import only_people_can_move
 from scheduler.core.timing import night_of
+from scheduler.errors import TryAgain
 from scheduler.home import Home, make_folders, socket_address
 from scheduler.intake.spool import Spool, user_name
 from scheduler.intake.watch import watch_inbox
@@ -205,14 +206,21 @@ class Daemon:
         in_hand = self._submit.in_hand or self._poll.in_hand
         if in_hand or self._spool.pending or self._spool.unread or not self._loops.quiet:
             return False
-        return await self._kit.store.read(lambda tx: _is_idle(self._kit, tx)) and self._loops.quiet
+        try:
+            return await self._kit.store.read(lambda tx: _is_idle(self._kit, tx)) and self._loops.quiet
+        except TryAgain:
+            return False  # locked or full at this moment: nobody can say, so go on
 
     async def _finish_writing(self) -> None:
         """What is already known becomes files, so that a stop leaves no result behind unpublished."""
-        await self._settle.step()
-        while await self._publish.step():
-            pass
-        await self._label.step()
+        try:
+            await self._settle.step()
+            while await self._publish.step():
+                pass
+            await self._label.step()
+        except (TryAgain, OSError) as error:
+            # A full disk does not make a clean stop a failure: the next start goes on from the store.
+            self._log("left for the next start", reason=str(error))
 
 
 def _is_idle(kit: Kit, tx: Tx) -> bool:

@@ -14,7 +14,13 @@ from scheduler.errors import TryAgain
 @contextlib.contextmanager
 def file_lock(path: Path, what: str) -> Iterator[None]:
     """Hold an exclusive lock on a file inside the block. Raises TryAgain naming the process that has it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise TryAgain(
+            f"{what} cannot be locked: {error.strerror}: {path}",
+            "free some space, or move what is in its place",
+        ) from None
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -25,8 +31,10 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
                 f"{what} is in use{by}: a second daemon there would act on the same jobs",
                 "stop that one first, or use another home: --home DIR",
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        # On a full disk the lock is held without saying by whom; the old number must not stand there then.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)

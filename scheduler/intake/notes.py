@@ -37,7 +37,7 @@ class Notes:
         told = self._told.get(path)
         if told is None or told.sentence != why:
             self.forget(path)
-            self.log("left in the inbox", file=printable(path), reason=why)
+            self.log("left in the inbox", file=printable(path), reason=why.partition("\n")[0])
             told = self._told[path] = Note(why, None)
         if told.path is None:
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from scheduler.intake.inbox import scan
 from scheduler.intake.owners import user_name
 from scheduler.intake.spool import RETRY_S
 from tests.intake.conftest import OpenHouse
+from tests.support.disk import fill, small_disk
 from tests.support.spool import House, qasm
 
 
@@ -155,35 +155,16 @@ async def test_a_note_in_rejected_overwrites_nobody_elses_reason(house: House) -
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=755", "nightshot-test", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small file system is not permitted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "home", "24m") as folder:
+        yield folder
 
 
-def fill(folder: Path, leave_bytes: int) -> Path:
-    ballast = folder / "ballast"
-    room = os.statvfs(folder)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - leave_bytes)
-    return ballast
-
-
-async def test_files_stay_in_the_inbox_while_the_disk_is_full(
-    small_disk: Path, open_spool: OpenHouse
-) -> None:
+async def test_files_stay_in_the_inbox_while_the_disk_is_full(disk: Path, open_spool: OpenHouse) -> None:
     async with open_spool() as house:
         house.drop("a.qasm")
         house.drop("empty.qasm", "")
-        ballast = fill(small_disk, 4096 * 16)
+        ballast = fill(disk, 4096 * 16)
         for _ in range(3):
             assert await house.settle() == 0
         assert house.names(house.home.inbox) == ["a.qasm", "empty.qasm"]
@@ -199,13 +180,11 @@ async def test_files_stay_in_the_inbox_while_the_disk_is_full(
         assert house.spool.troubles == {}
 
 
-async def test_a_batch_that_cannot_be_claimed_whole_goes_back(
-    small_disk: Path, open_spool: OpenHouse
-) -> None:
+async def test_a_batch_that_cannot_be_claimed_whole_goes_back(disk: Path, open_spool: OpenHouse) -> None:
     async with open_spool() as house:
         house.drop("m.yaml", "circuit: a.qasm\n")
         house.drop("a.qasm")
-        ballast = fill(small_disk, 0)
+        ballast = fill(disk, 0)
         with pytest.raises(OSError, match="No space left"):
             claim_with_circuits(
                 house.home.inbox, "m.yaml", os.getuid(), ["a.qasm"], house.home.claimed, "0" * 24, user_name
