@@ -127,9 +127,14 @@ class Moves:
     def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None:
         found = self._c.execute(select(pauses).where(pauses.c.backend == backend)).first()
         failures = 1 + (found.failures if found is not None else 0)
-        if found is not None and found.until_us is None and pause.until_us is not None:
-            # What a person must lift is not lifted by a busy provider's clock.
-            pause, at_us = Pause(found.code, found.sentence, None), found.since_us
+        if (
+            found is not None
+            and pause.until_us is not None
+            and (found.until_us is None or found.until_us > pause.until_us)
+        ):
+            # What a person must lift is not lifted by a busy provider's clock, and an hour that one answer
+            # asked for is not cut short by the next.
+            pause, at_us = Pause(found.code, found.sentence, found.until_us), found.since_us
         row = {
             "backend": backend,
             "code": pause.code,

@@ -112,6 +112,7 @@ class Model:
                 event = E.FOUND if a.state is A.IN_DOUBT else E.ACCEPT
                 if self.moved(a, event, won):
                     a.cost = amount
+                    self.cover(a, amount)
                     assert self.tx.move_job(a.job_id, JobEvent.ACCEPTED, NOW_US, "")
             case "lose sight":
                 if self.moved(a, E.LOSE_SIGHT, self.tx.lose_sight(a.attempt_id, NOW_US, "")):
@@ -157,6 +158,13 @@ class Model:
         self.limits[self.night] = limit
         a.state, a.night = A.SUBMITTING, self.night
         self.held[self.night] += a.amount
+
+    def cover(self, a: Try, cost: int | None) -> None:
+        """What was charged above the quote is held at once, cap or no cap."""
+        excess = max(0, (cost or 0) - a.amount)
+        assert self.tx.cover_cost(a.attempt_id, cost or 0) == excess
+        a.amount += excess
+        self.held[a.night or self.night] += excess
 
     def settle(self) -> None:
         tasks = self.tx.finished_tasks(100)

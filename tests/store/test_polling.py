@@ -64,6 +64,9 @@ async def test_tasks_come_when_they_are_due_the_longest_first(store: Store) -> N
     assert await due(60) == [b, c, a]
     assert await due(60, limit=1) == [b]
     assert await due(60, limit=1, without=frozenset({b})) == [c], "those in hand do not take up the limit"
+    next_us = await store.read(lambda tx: tx.next_due_us(frozenset({b})))
+    assert next_us == NOW_US + 20 * SECOND_US
+    assert await store.read(lambda tx: tx.next_due_us(frozenset({a, b, c}))) is None
 
 
 async def test_an_open_task_carries_what_the_poll_needs(store: Store) -> None:
