@@ -85,6 +85,9 @@ class AdmissionTx(JobMoves, LoadTx, Protocol):
 
     def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]: ...
 
+    def drop_stale_quotes(self, job_ids: Sequence[int], now_us: int) -> list[int]:
+        """Forget the price of waiting jobs whose quotes have all run out; returns which those are."""
+
     def prepare_attempts(self, admitted: Sequence[tuple[Candidate, str]], at_us: int) -> list[int]:
         """Admit jobs, each with a prepared attempt of the given id; returns those that still waited."""
 
@@ -97,6 +100,8 @@ class SubmissionTx(JobMoves, LoadTx, Protocol):
 
     def take_hold(self, attempt_id: str, night: str, amount_microusd: int, at_us: int) -> bool:
         """Reserve money under the night's cap by one conditional update; False: it does not fit."""
+
+    def quote_is_valid(self, job_id: int, now_us: int) -> bool: ...
 
     def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
         """The last look before the first byte: None to send, or the sentence why not."""

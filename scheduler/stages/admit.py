@@ -22,12 +22,15 @@ class Admitting:
     kit: Kit
 
     async def step(self) -> int:
-        admitted = await self.kit.store.write(self._admit)
+        admitted, stale = await self.kit.store.write(self._admit)
         if admitted:
             self.kit.wake("submit")
+        if stale:
+            self.kit.wake("estimate")
         return admitted
 
-    def _admit(self, tx: AdmissionTx) -> int:
+    def _admit(self, tx: AdmissionTx) -> tuple[int, int]:
+        """Returns how many were admitted, and how many need a new price first."""
         now_us = self.kit.clock.now_us()
         loads = tx.fill_loads([load for name in tx.waiting_backends() if (load := self.load_of(name))])
         heads = {
@@ -36,13 +39,17 @@ class Admitting:
             if load.in_flight < load.slots
         }
         if not any(heads.values()):
-            return 0
+            return 0, 0
         night = tx.night_books(night_of(now_us, self.kit.rules.zone).key)
         # Admitted but not sent yet: no hold stands for it, and it must not be promised twice.
         promised = sum(cost for name, cost in tx.prepared_estimates().items() if self._is_paid(name))
         night = replace(night, held_microusd=night.held_microusd + promised)
         decision = decide(loads, heads, night, self.kit.rules.doubt_limits, now_us)
-        return len(tx.prepare_attempts([(job, self.kit.new_id()) for job in decision.admitted], now_us))
+        # What was quoted yesterday is not what it costs today: a paid job is sent at a price that still holds.
+        paid = [job.job_id for job in decision.admitted if self._is_paid(job.backend)]
+        stale = set(tx.drop_stale_quotes(paid, now_us))
+        ready = [(job, self.kit.new_id()) for job in decision.admitted if job.job_id not in stale]
+        return len(tx.prepare_attempts(ready, now_us)), len(stale)
 
     def _is_paid(self, name: str) -> bool:
         rules = self.kit.rules.backend(name)

@@ -27,8 +27,8 @@ T = TypeVar("T")
 _WRITE_AGAIN_S = 1.0
 
 
-class _NoHold(Exception):
-    """The night's cap cannot hold this attempt: the intent is rolled back with it."""
+class _NotNow(Exception):
+    """The money rules say no to this attempt: the intent is rolled back with it."""
 
 
 @dataclass(slots=True)
@@ -96,8 +96,8 @@ class Submitting:
         """Commit the intent and its hold; False when this attempt is not to be sent (now)."""
         try:
             return await self.kit.store.write(lambda tx: self._commit_intent(tx, attempt, paid))
-        except _NoHold:
-            await self._give_up(attempt, "tonight's cap has no room for it, or paid submission was disarmed")
+        except _NotNow as why:
+            await self._give_up(attempt, str(why))
         except TryAgain as trouble:
             self.kit.log("intent not written", attempt=attempt.attempt_id, reason=trouble.message)
             await self.kit.clock.sleep(_WRITE_AGAIN_S)
@@ -108,9 +108,11 @@ class Submitting:
         if not tx.commit_intent(attempt.attempt_id, now_us, now_us + self.kit.rules.send_within_us):
             return False
         if paid:
+            if not tx.quote_is_valid(attempt.job_id, now_us):
+                raise _NotNow("its quote is too old: a new one is asked for")
             night = night_of(now_us, self.kit.rules.zone).key
             if not tx.take_hold(attempt.attempt_id, night, attempt.estimate_microusd, now_us):
-                raise _NoHold
+                raise _NotNow("tonight's cap has no room for it, or paid submission was disarmed")
         return True
 
     async def _give_up(self, attempt: PreparedAttempt, reason: str) -> None:

@@ -110,6 +110,17 @@ _PROMISED = (
     .group_by(attempts.c.backend)
 )
 _NIGHT = select(nights).where(nights.c.key == bindparam("_key"))
+_VALID_QUOTE = select(quotes.c.id).where(quotes.c.valid_until_us > bindparam("_now"))
+_DROP_STALE = (
+    update(jobs)
+    .where(
+        jobs.c.id.in_(bindparam("_ids", expanding=True)),
+        _WAITING,
+        ~_VALID_QUOTE.where(quotes.c.job_id == jobs.c.id).correlate(jobs).exists(),
+    )
+    .values(estimate_microusd=None, reason="its quote is too old: a new one is asked for")
+    .returning(jobs.c.id)
+)
 _LAST_TRY = (
     select(attempts.c.job_id, func.max(attempts.c.ordinal))
     .where(attempts.c.job_id.in_(bindparam("_ids", expanding=True)))
@@ -213,6 +224,15 @@ class Admission(Moves):
     def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]:
         rows = self._c.execute(_HEADS, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [candidate(row) for row in rows]
+
+    def drop_stale_quotes(self, job_ids: Sequence[int], now_us: int) -> list[int]:
+        if not job_ids:
+            return []
+        return sorted(self._c.execute(_DROP_STALE, {"_ids": list(job_ids), "_now": now_us}).scalars())
+
+    def quote_is_valid(self, job_id: int, now_us: int) -> bool:
+        statement = _VALID_QUOTE.where(quotes.c.job_id == job_id).limit(1)
+        return self._c.execute(statement, {"_now": now_us}).first() is not None
 
     def candidate_of(self, job_id: int) -> Candidate:
         row = self._c.execute(select(*CANDIDATE_COLUMNS).where(jobs.c.id == job_id)).one()
