@@ -59,6 +59,8 @@ from scheduler.store.open import open_store
 #: Seconds between ticks of each stage; most work comes by being woken, a tick only catches what nobody told.
 TICKS_S = {"estimate": 5, "admit": 5, "submit": 5, "settle": 30, "publish": 30, "label": 10, "reconcile": 300}
 
+LOCK_PATIENCE_S = 3.0
+
 
 def notify_systemd(state: str) -> None:
     """Tell systemd how we are (sd_notify); nothing happens when it did not start us."""
@@ -255,7 +257,8 @@ def bring_up_to_date(place: Place) -> list[str]:
 def run_daemon(home: Home, config_file: Path | None, *, until_idle: bool = False) -> int:
     """Run until stopped; returns the exit code."""
     place = prepare(home, config_file)
-    with file_lock(home.lock, f"the home {home.root}"):
+    # A command that answers without a daemon holds the lock for a moment; another daemon holds it for good.
+    with file_lock(home.lock, f"the home {home.root}", patience_s=LOCK_PATIENCE_S):
         bring_up_to_date(place)
 
         async def main() -> int:
@@ -267,7 +270,7 @@ def run_daemon(home: Home, config_file: Path | None, *, until_idle: bool = False
 def answer_offline(home: Home, config_file: Path | None, op: str, args: Mapping[str, Any]) -> dict[str, Any]:
     """Run one operation on the store itself, under the home's lock, because no daemon runs."""
     place = prepare(home, config_file)
-    with file_lock(home.lock, f"the home {home.root}"):
+    with file_lock(home.lock, f"the home {home.root}", patience_s=LOCK_PATIENCE_S):
         bring_up_to_date(place)
 
         async def main() -> dict[str, Any]:
