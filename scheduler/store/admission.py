@@ -43,7 +43,7 @@ def request_of(row: Row[Any], attempt_id: str) -> RunRequest:
         code=row.code,
         framework=row.framework,
         shots=row.shots,
-        accept_overage=row.accept_overage,
+        accept_overage=bool(row.accept_overage),  # SQLite's own 0 or 1
         execution_hint=row.execution_hint,
     )
 
@@ -142,14 +142,14 @@ def _longest(pauses_found: Sequence[Pause | None]) -> Pause | None:
 
 class Admission(Moves):
     def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
-        rows = self._c.execute(_UNPRICED, {"_backend": backend, "_now": now_us, "_limit": limit})
+        rows = self._run(_UNPRICED, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [UnpricedJob(r.id, r.failures, request_of(r, f"estimate-{r.id}")) for r in rows]
 
     def record_quotes(self, quoted: Sequence[Quote]) -> None:
         if not quoted:
             return
         for quote in quoted:
-            self._c.execute(_PRICE_JOB, {"_id": quote.job_id, "_cost": quote.cost_microusd})
+            self._run(_PRICE_JOB, {"_id": quote.job_id, "_cost": quote.cost_microusd})
         rows = [
             {
                 "job_id": q.job_id,
@@ -162,12 +162,12 @@ class Admission(Moves):
             }
             for q in quoted
         ]
-        self._c.execute(_QUOTES, rows)
+        self._run(_QUOTES, rows)
 
     def postpone_job(self, job_id: int, code: str, until_us: int | None, sentence: str, at_us: int) -> bool:
         values = {"_id": job_id, "_code": code, "_until": until_us, "_reason": sentence}
-        said_before = self._c.execute(_REASON, {"_id": job_id}).scalar()
-        if self._c.execute(_POSTPONE, values).rowcount != 1:
+        said_before = self._run(_REASON, {"_id": job_id}).scalar()
+        if self._run(_POSTPONE, values).rowcount != 1:
             return False
         if (
             sentence != said_before
@@ -179,17 +179,15 @@ class Admission(Moves):
         found: set[str] = set()
         for statement in _NEXT_BACKEND:
             name = ""
-            while (following := self._c.execute(statement, {"_after": name}).scalar()) is not None:
+            while (following := self._run(statement, {"_after": name}).scalar()) is not None:
                 found.add(following)
                 name = following
         return sorted(found)
 
     def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
-        in_flight = {name: count for name, count in self._c.execute(_IN_FLIGHT)}
-        doubts = {name: (count, int(micro)) for name, count, micro in self._c.execute(_IN_DOUBT)}
-        paused = {
-            row.backend: Pause(row.code, row.sentence, row.until_us) for row in self._c.execute(_PAUSES)
-        }
+        in_flight = {name: count for name, count in self._run(_IN_FLIGHT)}
+        doubts = {name: (count, int(micro)) for name, count, micro in self._run(_IN_DOUBT)}
+        paused = {row.backend: Pause(row.code, row.sentence, row.until_us) for row in self._run(_PAUSES)}
         return [
             replace(
                 load,
@@ -202,7 +200,7 @@ class Admission(Moves):
         ]
 
     def night_books(self, key: str) -> NightBooks:
-        row = self._c.execute(_NIGHT, {"_key": key}).first()
+        row = self._run(_NIGHT, {"_key": key}).first()
         arming = self.arming()
         in_force = arming is not None and arming.once_night in (None, key)
         if row is None:
@@ -213,16 +211,16 @@ class Admission(Moves):
         )
 
     def prepared_estimates(self) -> dict[str, int]:
-        return {name: int(micro) for name, micro in self._c.execute(_PROMISED)}
+        return {name: int(micro) for name, micro in self._run(_PROMISED)}
 
     def arming(self) -> ArmingRecord | None:
-        row = self._c.execute(_LAST_ARMING).first()
+        row = self._run(_LAST_ARMING).first()
         if row is None or not row.armed:
             return None
         return ArmingRecord(row.night_limit_microusd, row.once_night, row.actor, row.reason, row.at_us)
 
     def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]:
-        rows = self._c.execute(_HEADS, {"_backend": backend, "_now": now_us, "_limit": limit})
+        rows = self._run(_HEADS, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [candidate(row) for row in rows]
 
     def drop_stale_quotes(self, job_ids: Sequence[int], now_us: int) -> list[int]:
@@ -258,7 +256,7 @@ class Admission(Moves):
             }
             for job, attempt_id in ours
         ]
-        self._c.execute(_ATTEMPTS, rows)
+        self._run(_ATTEMPTS, rows)
         events = [
             {
                 "job_id": job.job_id,
@@ -268,5 +266,5 @@ class Admission(Moves):
             }
             for job, attempt_id in ours
         ]
-        self._c.execute(_EVENTS, events)
+        self._run(_EVENTS, events)
         return sorted(moved)

@@ -162,7 +162,7 @@ _LOST = (
 
 class Submission(Admission):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]:
-        rows = self._c.execute(_PREPARED, {"_limit": limit + len(without)})
+        rows = self._run(_PREPARED, {"_limit": limit + len(without)})
         found = [
             PreparedAttempt(r.id, r.job_id, r.backend, r.estimate_microusd, request_of(r, r.id))
             for r in rows
@@ -172,14 +172,14 @@ class Submission(Admission):
 
     def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int) -> bool:
         values = {"_id": attempt_id, "_at": at_us, "_not_after": not_after_us}
-        return self._c.execute(_INTENT, values).rowcount == 1
+        return self._run(_INTENT, values).rowcount == 1
 
     def take_hold(self, attempt_id: str, night: str, amount_microusd: int, at_us: int) -> bool:
         books = self.night_books(night)
         if books.limit_microusd is None:
             return False
         self._open_night(night, books.limit_microusd, at_us)
-        reserved = self._c.execute(_RESERVE, {"_night": night, "_amount": amount_microusd})
+        reserved = self._run(_RESERVE, {"_night": night, "_amount": amount_microusd})
         if reserved.rowcount != 1:
             return False
         row = {
@@ -188,7 +188,7 @@ class Submission(Admission):
             "amount_microusd": amount_microusd,
             "state": HoldState.OPEN.value,
         }
-        self._c.execute(_HOLD, row)
+        self._run(_HOLD, row)
         return True
 
     def _open_night(self, night: str, limit_microusd: int, at_us: int) -> None:
@@ -196,7 +196,7 @@ class Submission(Admission):
         self.insert_ignoring(nights, [row])
 
     def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
-        row = self._c.execute(_GATE, {"_id": attempt_id}).first()
+        row = self._run(_GATE, {"_id": attempt_id}).first()
         if row is None or row.state != _A.SUBMITTING.value:
             return f"attempt {attempt_id} is no longer ours to send"
         if row.cancel_asked_us is not None:
@@ -211,7 +211,7 @@ class Submission(Admission):
 
     def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:
         known = {"_id": attempt_id, "_provider_job_id": outcome.provider_job_id}
-        if self._c.execute(_TAKEN_ID, known).first() is not None:
+        if self._run(_TAKEN_ID, known).first() is not None:
             return False
         values = known | {
             "_status": outcome.status_word,
@@ -221,18 +221,18 @@ class Submission(Admission):
             "_next_poll": next_poll_us,
             "_raw": outcome.raw,
         }
-        return self._c.execute(_ACCEPT, values).rowcount == 1
+        return self._run(_ACCEPT, values).rowcount == 1
 
     def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
-        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
+        held = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
         if held is None or held.amount_microusd >= cost_microusd:
             return 0
         excess = cost_microusd - held.amount_microusd
         values = {"_id": attempt_id, "_held": held.amount_microusd, "_cost": cost_microusd}
-        if self._c.execute(_RAISE_HOLD, values).rowcount != 1:
+        if self._run(_RAISE_HOLD, values).rowcount != 1:
             return 0
         # Not guarded by the cap: the money is spent, and a cap that does not know of it would let more go.
-        self._c.execute(_MOVE_MONEY, {"_night": held.night, "_release": -excess, "_post": 0})
+        self._run(_MOVE_MONEY, {"_night": held.night, "_release": -excess, "_post": 0})
         return int(excess)
 
     def end_attempt(
@@ -251,7 +251,7 @@ class Submission(Admission):
     def write_off(self, attempt_id: str, at_us: int, reason: str) -> bool:
         if not self._end(attempt_id, AttemptEvent.WRITE_OFF, at_us, reason, ""):
             return False
-        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
+        held = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
         if held is not None:
             self.close_hold(
                 attempt_id, HoldState.POSTED, posted=held.amount_microusd, overrun=0, evidence=reason
@@ -262,13 +262,13 @@ class Submission(Admission):
         values: dict[str, Any] = {"_id": attempt_id, "_reason": reason, "_raw": raw}
         if event is not AttemptEvent.LOSE_SIGHT:
             values["_at"] = at_us
-        return self._c.execute(_END[event], values).rowcount == 1
+        return self._run(_END[event], values).rowcount == 1
 
     def close_hold(
         self, attempt_id: str, state: HoldState, *, posted: int | None, overrun: int, evidence: str
     ) -> None:
         """Close an open hold exactly once and move its money; a free attempt has none."""
-        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
+        held = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
         if held is None:
             return
         values = {
@@ -278,12 +278,12 @@ class Submission(Admission):
             "_overrun": overrun,
             "_evidence": evidence,
         }
-        if self._c.execute(_CLOSE_HOLD, values).rowcount == 1:
+        if self._run(_CLOSE_HOLD, values).rowcount == 1:
             money = {"_night": held.night, "_release": held.amount_microusd, "_post": posted or 0}
-            self._c.execute(_MOVE_MONEY, money)
+            self._run(_MOVE_MONEY, money)
 
     def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]:
-        rows = self._c.execute(_LOST, {"_limit": limit})
+        rows = self._run(_LOST, {"_limit": limit})
         return [LostAttempt(r.id, r.job_id, r.backend, AttemptState(r.state)) for r in rows]
 
     def cancel_asked(self, job_id: int) -> bool:
