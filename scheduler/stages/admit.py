@@ -45,7 +45,7 @@ class Admitting:
         promised = sum(cost for name, cost in tx.prepared_estimates().items() if self._is_paid(name))
         night = replace(night, held_microusd=night.held_microusd + promised)
         decision = decide(loads, heads, night, self.kit.rules.doubt_limits, now_us)
-        # What was quoted yesterday is not what it costs today: a paid job is sent at a price that still holds.
+        # What was quoted yesterday is not what it costs today: a paid job is sent at a price that holds.
         paid = [job.job_id for job in decision.admitted if self._is_paid(job.backend)]
         stale = set(tx.drop_stale_quotes(paid, now_us))
         ready = [(job, self.kit.new_id()) for job in decision.admitted if job.job_id not in stale]

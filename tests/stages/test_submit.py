@@ -160,7 +160,7 @@ async def test_a_quote_that_ran_out_meanwhile_is_asked_for_again(bench: Bench) -
 
 async def test_a_charge_above_the_quote_is_held_at_once_and_stops_the_backend(bench: Bench) -> None:
     bench.provider.outcomes.append(accepted(cost=3 * PRICE))
-    (job,) = await bench.running()
+    await bench.running()
     assert await bench.rows("SELECT amount_microusd, overrun_microusd FROM holds") == [(3 * PRICE, 2 * PRICE)]
     assert await bench.rows("SELECT held_microusd FROM nights") == [(3 * PRICE,)]
     assert await bench.pauses() == [(BACKEND, "breaker", 1)]
