@@ -111,6 +111,7 @@ _PROMISED = (
 )
 _NIGHT = select(nights).where(nights.c.key == bindparam("_key"))
 _VALID_QUOTE = select(quotes.c.id).where(quotes.c.valid_until_us > bindparam("_now"))
+_VALID_QUOTE_OF = _VALID_QUOTE.where(quotes.c.job_id == bindparam("_job")).limit(1)
 _DROP_STALE = (
     update(jobs)
     .where(
@@ -229,8 +230,7 @@ class Admission(Moves):
         return sorted(self._c.execute(_DROP_STALE, {"_ids": list(job_ids), "_now": now_us}).scalars())
 
     def quote_is_valid(self, job_id: int, now_us: int) -> bool:
-        statement = _VALID_QUOTE.where(quotes.c.job_id == job_id).limit(1)
-        return self._c.execute(statement, {"_now": now_us}).first() is not None
+        return self._run(_VALID_QUOTE_OF, {"_job": job_id, "_now": now_us}).first() is not None
 
     def candidate_of(self, job_id: int) -> Candidate:
         row = self._c.execute(select(*CANDIDATE_COLUMNS).where(jobs.c.id == job_id)).one()

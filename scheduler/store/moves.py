@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    CursorResult,
     Executable,
     Table,
     bindparam,
@@ -32,7 +31,7 @@ from scheduler.core.lifecycle import (
     JobState,
     job_states_before,
 )
-from scheduler.store.compiled import NO_VALUES, Values, run
+from scheduler.store.compiled import NO_VALUES, Answer, Values, run
 from scheduler.store.schema import job_events, jobs, pauses, sequences
 
 
@@ -104,9 +103,7 @@ class Moves:
     def __init__(self, connection: Connection) -> None:
         self._c = connection
 
-    def _run(
-        self, statement: Executable, values: Values | Sequence[Values] = NO_VALUES
-    ) -> CursorResult[*tuple[Any, ...]]:
+    def _run(self, statement: Executable, values: Values | Sequence[Values] = NO_VALUES) -> Answer:
         """Execute a constant of this package, compiled once; `compiled.run` tells what it is not for."""
         return run(self._c, statement, values)
 
