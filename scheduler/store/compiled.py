@@ -84,7 +84,8 @@ class _Compiled:
             return _Rows(cursor.rowcount, [])
         if self.named is None:
             # `rename` is for a count(*) without a name of its own.
-            row: Any = namedtuple("Row", [column[0] for column in cursor.description], rename=True)
+            names = [column[0] for column in cursor.description]
+            row: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc] # known only at run time
             self.named = row._make
         rows = [self.named(row) for row in cursor.fetchall()]
         return _Rows(cursor.rowcount, rows)
