@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scheduler.core.lifecycle import ATTEMPT_ARROWS, AttemptEvent, AttemptState, JobEvent
@@ -242,6 +242,9 @@ def loop_and_store(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@example(script=[("send", 1, 92)])  # one micro-dollar more than is free beside what is held and posted
+@example(script=[("send", 1, 91)])
+@example(script=[("arm", 1, 200), ("night", 1, None), ("send", 1, 5)])  # armed for the other night only
 @given(script=st.lists(steps, min_size=30, max_size=60))
 def test_the_books_agree_whatever_happens_in_whatever_order(
     loop_and_store: tuple[asyncio.AbstractEventLoop, SqliteStore | PostgresStore],
