@@ -54,6 +54,7 @@ async def test_an_unpriced_job_carries_all_that_a_provider_needs(store: Store) -
     request = job.request
     assert (request.device, request.code, request.framework) == ("iqm", "OPENQASM 3.0;", "openqasm3")
     assert (request.shots, request.accept_overage, request.execution_hint) == (77, True, "program_set")
+    assert request.accept_overage is True, "a 1 would be another word in JSON"
     assert request.attempt_id == f"estimate-{job.job_id}"
 
 
