@@ -158,7 +158,7 @@ class Spool:
             self._make(self.plan.inbox)
             return []
         self._over("inbox")
-        if not ready or not self._has_room():
+        if not self._has_room():
             self._ready = []
             return []
         count = _fitting(min(s.look.size_bytes, self.plan.files.max_file_bytes) for s in ready[:GROUP])
