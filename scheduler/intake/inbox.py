@@ -151,10 +151,29 @@ def _seen(path: str, info: os.stat_result) -> Seen:
 
 
 @contextmanager
-def folder_below(folder: Path, relative: str) -> Iterator[tuple[int, str]]:
-    """Yield the descriptor of the folder in which `relative` stands, and its last name. Raises OSError."""
-    *folders, name = relative.split("/")
+def opened(folder: Path) -> Iterator[int]:
+    """Yield the descriptor of a folder: a group of files is worth opening it once. Raises OSError."""
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield at
+    finally:
+        os.close(at)
+
+
+@contextmanager
+def folder_below(folder: Path | int, relative: str) -> Iterator[tuple[int, str]]:
+    """Yield the descriptor of the folder in which `relative` stands, and its last name. Raises OSError.
+
+    `folder` is a path or the descriptor of an open folder, which stays open.
+    """
+    *folders, name = relative.split("/")
+    if isinstance(folder, int):
+        if not folders:
+            yield folder, name
+            return
+        at = os.dup(folder)
+    else:
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for step in folders:
             deeper = os.open(step, _OPEN_FOLDER, dir_fd=at)
@@ -165,7 +184,7 @@ def folder_below(folder: Path, relative: str) -> Iterator[tuple[int, str]]:
         os.close(at)
 
 
-def open_below(folder: Path, relative: str) -> int:
+def open_below(folder: Path | int, relative: str) -> int:
     """Open a file below `folder` without following any link on the way. Raises OSError."""
     with folder_below(folder, relative) as (at, name):
         return os.open(name, _OPEN, dir_fd=at)
@@ -177,7 +196,7 @@ def look_below(folder: Path, relative: str) -> os.stat_result:
         return os.stat(name, dir_fd=at, follow_symlinks=False)
 
 
-def may_read(folder: Path, relative: str) -> bool:
+def may_read(folder: Path | int, relative: str) -> bool:
     """False when the permissions of a file keep us from reading it. Raises OSError when it is gone."""
     with folder_below(folder, relative) as (at, name):
         if os.access(name, os.R_OK, dir_fd=at):
@@ -186,7 +205,7 @@ def may_read(folder: Path, relative: str) -> bool:
         return False
 
 
-def move_out(folder: Path, relative: str, target: Path) -> None:
+def move_out(folder: Path | int, relative: str, target: Path | str) -> None:
     """Rename something below `folder` to `target`, through no link on the way. Raises OSError."""
     with folder_below(folder, relative) as (at, name):
         os.rename(name, target, src_dir_fd=at)
@@ -231,7 +250,9 @@ class Content:
     uid: int
 
 
-def read_claimed(folder: Path, relative: str, rules: FileRules, owner_name: Callable[[int], str]) -> Content:
+def read_claimed(
+    folder: Path | int, relative: str, rules: FileRules, owner_name: Callable[[int], str]
+) -> Content:
     """Read a claimed file whole. Raises SpecError for what is not taken, OSError for the disk."""
     try:
         fd = open_below(folder, relative)
@@ -249,7 +270,7 @@ def read_claimed(folder: Path, relative: str, rules: FileRules, owner_name: Call
         )
         if refusal is not None:
             raise refusal
-        data = _read_all(fd, size)
+        data = read_all(fd, size)
         after = os.fstat(fd)
         if len(data) != size or (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
             raise SpecError(
@@ -261,11 +282,14 @@ def read_claimed(folder: Path, relative: str, rules: FileRules, owner_name: Call
         os.close(fd)
 
 
-def _read_all(fd: int, size: int) -> bytes:
+def read_all(fd: int, size: int) -> bytes:
     """Read up to one byte more than the size that was promised, in as few calls as the kernel allows."""
-    chunks = []
-    left = size + 1
-    while left > 0 and (chunk := os.read(fd, left)):
+    data = os.read(fd, size + 1)
+    if len(data) == size:
+        return data  # one more was asked for, so that was the end
+    chunks = [data]
+    left = size + 1 - len(data)
+    while data and left > 0 and (chunk := os.read(fd, left)):
         chunks.append(chunk)
         left -= len(chunk)
     return b"".join(chunks)

@@ -76,8 +76,11 @@ class Lookout:
         else:
             self._before = {path: look for path, look in self._before.items() if looks.get(path) == look}
 
-    def may_take(self, seen: Seen) -> bool:
-        """Refuse what is no job file without opening it, and leave alone what we may not read."""
+    def may_take(self, seen: Seen, inbox: int) -> bool:
+        """Refuse what is no job file without opening it, and leave alone what we may not read.
+
+        `inbox` is the descriptor of the open folder.
+        """
         refusal = self.plan.files.refuse(
             seen.mode, seen.uid, seen.links, seen.look.size_bytes, user_name(seen.uid)
         )
@@ -85,7 +88,7 @@ class Lookout:
             if refusal is not None:
                 self._refuse(seen, refusal)
                 return False
-            if may_read(self.plan.inbox, seen.path):
+            if may_read(inbox, seen.path):
                 return True
             why = "the service may not read it, so it was left in the inbox"
             self.notes.tell(seen.path, f"{why}\n  chmod g+r it, or use: nightshot submit FILE")
