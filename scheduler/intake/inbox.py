@@ -9,8 +9,10 @@ FIFO's writer, and checked again on the descriptor that is read.
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -196,13 +198,24 @@ def look_below(folder: Path, relative: str) -> os.stat_result:
         return os.stat(name, dir_fd=at, follow_symlinks=False)
 
 
-def may_read(folder: Path | int, relative: str) -> bool:
-    """False when the permissions of a file keep us from reading it. Raises OSError when it is gone."""
-    with folder_below(folder, relative) as (at, name):
-        if os.access(name, os.R_OK, dir_fd=at):
-            return True
-        os.stat(name, dir_fd=at, follow_symlinks=False)  # access() says no to what is gone, too
-        return False
+def is_being_written(folder: Path | int, relative: str) -> bool:
+    """True while some process has the file open for writing, as far as the kernel tells us.
+
+    A writer may pause for longer than any quiet time: a copy over a network that stalls. The kernel tells it
+    by granting a read lease, or not. Raises OSError when the file cannot be opened for reading.
+    """
+    fd = open_below(folder, relative)
+    try:
+        # Somebody who opens the file in this very moment makes the kernel send the signal set here: SIGURG,
+        # which is ignored by default, and not SIGIO, which would end the process.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN  # else: not our file, or a file system without leases
+    finally:
+        os.close(fd)
+    return False
 
 
 def move_out(folder: Path | int, relative: str, target: Path | str) -> None:

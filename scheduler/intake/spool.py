@@ -21,7 +21,16 @@ from scheduler.core.records import Received
 from scheduler.errors import SpecError
 from scheduler.intake.claims import Claim, claim_file, claim_with_circuits, left_behind
 from scheduler.intake.document import is_manifest, referenced_files
-from scheduler.intake.inbox import Seen, free_bytes, is_gone, open_below, opened, read_all, sync_folder
+from scheduler.intake.inbox import (
+    Seen,
+    free_bytes,
+    is_being_written,
+    is_gone,
+    open_below,
+    opened,
+    read_all,
+    sync_folder,
+)
 from scheduler.intake.lookout import Lookout
 from scheduler.intake.notes import Notes
 from scheduler.intake.owners import owner_test, user_name
@@ -218,7 +227,7 @@ class Spool:
             return None
         try:
             circuits = self._circuits_of(seen, inbox) if is_manifest(seen.path) else []
-            if not waiting.isdisjoint(circuits):
+            if not waiting.isdisjoint(circuits) or any(_is_open(inbox, each) for each in circuits):
                 waiting.update(circuits, [seen.path])
                 return None
             if circuits:
@@ -310,6 +319,13 @@ def _why_not_twice(claim: Claim, batch_id: int) -> str:
 
 def queue_name(batch_id: int, name: str) -> str:
     return f"{batch_id}-{short_name(name)}"
+
+
+def _is_open(inbox: int, circuit: str) -> bool:
+    try:
+        return is_being_written(inbox, circuit)
+    except OSError:
+        return False  # missing or closed to us: reading the manifest tells
 
 
 def _make_read_only(path: str) -> None:
