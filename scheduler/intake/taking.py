@@ -109,7 +109,9 @@ def _batch_of(kit: Kit, plan: SpoolPlan, claim: Claim, claimed: int | None) -> R
             raise SpecError(problem.problem, file=printable(name), hint=problem.hint) from None
         except OSError as error:
             if is_gone(error):
-                raise SpecError(f"{printable(name)} is not beside this file in the inbox") from None
+                raise SpecError(
+                    f"{printable(name)} is not beside this file in the inbox: drop both together"
+                ) from None
             raise
 
     spec = plan.resolve(read_document(claim.name, content.data, plan.defaults, circuit))
