@@ -133,6 +133,9 @@ class SubmissionTx(JobMoves, LoadTx, Protocol):
 
     def clear_pause(self, backend: str) -> bool: ...
 
+    def forget_past_pause(self, backend: str, now_us: int) -> None:
+        """Start counting failures anew: the backend works again. A pause that stands is left standing."""
+
 
 class PollTx(JobMoves, Protocol):
     def due_tasks(self, now_us: int, limit: int, without: frozenset[str]) -> list[OpenTask]: ...

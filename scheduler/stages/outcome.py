@@ -54,6 +54,7 @@ def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rul
     if tx.attempt_accepted(sent.attempt_id, outcome, next_poll_us):
         sentence = f"accepted by {sent.provider} as {outcome.provider_job_id}"
         tx.move_job(sent.job_id, JobEvent.ACCEPTED, now_us, sentence)
+        tx.forget_past_pause(sent.backend, now_us)
         _cover_cost(tx, sent, outcome, now_us)
         return "accepted"
     reason = f"{sent.provider} answered with id {outcome.provider_job_id}, which belongs to another attempt"

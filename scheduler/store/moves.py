@@ -172,5 +172,9 @@ class Moves:
         found = self._c.execute(select(pauses.c.failures).where(pauses.c.backend == backend)).scalar()
         return int(found or 0)
 
+    def forget_past_pause(self, backend: str, now_us: int) -> None:
+        over = pauses.c.until_us <= now_us
+        self._c.execute(pauses.delete().where(pauses.c.backend == backend, over))
+
     def clear_pause(self, backend: str) -> bool:
         return self._c.execute(pauses.delete().where(pauses.c.backend == backend)).rowcount == 1

@@ -132,7 +132,8 @@ class MortalStore:
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         await self._life.breathe()
-        if self._life.bad_weather():
+        away = self._life.bad_weather()
+        if away and self._life.rng.random() < 0.7:
             raise TryAgain("pretended: the disk is full")
         name = name_of(work)
         if self._life.dies(f"before the commit of {name}"):
@@ -142,6 +143,8 @@ class MortalStore:
         self._life.activity += 1
         self._committed()
         self._life.point(f"after the commit of {name}")
+        if away:
+            raise TryAgain("pretended: committed, but the answer was lost")
         return result
 
     def _cut_short(self, work: Callable[[Tx], Any]) -> None:
