@@ -152,7 +152,8 @@ class PollSettings(_Table):
 
 
 class QuoteSettings(_Table):
-    ttl_s: Seconds = 3600.0
+    #: A shorter one would have run out before the job it is for could be sent.
+    ttl_s: Annotated[float, Field(ge=10, le=86_400 * 7, allow_inf_nan=False)] = 3600.0
 
 
 class BreakerSettings(_Table):

@@ -78,8 +78,8 @@ class Plan:
             jobs=rng.randrange(6, 22),
             slots=rng.choice((1, 2, 4, 8)),
             concurrency=rng.choice((1, 3, 32)),
-            fault_rate=rng.choice((0.1, 0.3, 0.5)),
-            kill_rate=rng.choice((0.0, 0.004, 0.012, 0.03)),
+            fault_rate=rng.choice((0.2, 0.4, 0.7)),
+            kill_rate=rng.choice((0.0, 0.003, 0.008, 0.02)),
             weather_rate=rng.choice((0.0, 0.0, 0.01, 0.05)),
             hours=rng.choice((2.0, 6.0, 26.0)),
         )
@@ -407,7 +407,7 @@ class Night:
             if done() or self.clock.now_us() >= end_us:
                 return
             self._advance(end_us)
-            if self.busy_hours and self.rng.random() < self.plan.kill_rate:
+            if self.busy_hours and self.rng.random() < self.plan.kill_rate / 2:
                 self.process.life.kill("between two steps")
 
     async def _restart(self) -> None:
