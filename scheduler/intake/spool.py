@@ -59,6 +59,8 @@ class Spool:
     _troubles: dict[str, str] = field(default_factory=dict)
     _ready: list[Seen] = field(default_factory=list)
     _left: list[Claim] = field(default_factory=list)
+    #: Claimed and read already, while the group before was being committed.
+    _ahead: list[Taken] = field(default_factory=list)
     #: When `claimed/` is to be looked through (monotonic; 0 is at once); None while nothing is left there.
     _left_due_s: float | None = 0.0
 
@@ -69,13 +71,21 @@ class Spool:
     async def step(self) -> int:
         """Take what is complete, at most a group of files; returns how many were settled."""
         try:
-            taken = await asyncio.to_thread(self._take)
+            taken, self._ahead = self._ahead, []
+            taken = taken or await asyncio.to_thread(self._take)
             if not taken:
                 if self._ready:
                     self.kit.wake("ingest")  # nothing of this group could be taken; there are others
                 return 0
-            received = await self._receive(taken)
+            # While this group is being committed, the next one is claimed and read.
+            ahead = asyncio.create_task(asyncio.to_thread(self._take_ahead))
+            try:
+                received = await self._receive(taken)
+            finally:
+                # Also after a failure: whatever it claims is in `claimed/` before that is looked through.
+                await asyncio.gather(ahead, return_exceptions=True)
             await asyncio.to_thread(self._put_away, taken, received)
+            self._ahead = ahead.result()
         except BaseException:
             self._left_due_s = 0.0  # what was claimed is in `claimed/`, and taken up from there
             raise
@@ -99,7 +109,7 @@ class Spool:
     @property
     def unread(self) -> bool:
         """True while there are files that were found complete, or left behind, and are not taken yet."""
-        return bool(self._ready or self._left) or self._left_due_s == 0.0
+        return bool(self._ready or self._ahead or self._left) or self._left_due_s == 0.0
 
     @property
     def troubles(self) -> dict[str, str]:
@@ -142,6 +152,12 @@ class Spool:
             # A file that came back to the inbox after a power cut would be a second batch.
             sync_folder(self.plan.claimed)
         return read_claims(self.kit, self.plan, claims)
+
+    def _take_ahead(self) -> list[Taken]:
+        """The next group of the same scan; never from `claimed/`, where the present group still is."""
+        if not self._ready or self._left or self._left_due_s is not None:
+            return []
+        return self._take()
 
     def _next_left(self) -> list[Claim]:
         """A group of what an earlier process, or an earlier step that failed, left in `claimed/`."""
