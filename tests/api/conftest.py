@@ -10,7 +10,8 @@ import pytest
 from scheduler.api.control import serve_control
 from scheduler.api.desk import Desk
 from scheduler.intake.document import Defaults
-from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.engine import SqliteStore
+from scheduler.store.postgres import PostgresStore
 from tests.support.bench import BACKEND, Bench
 from tests.support.control import Line
 
