@@ -15,6 +15,7 @@ from sqlalchemy import (
     Executable,
     Table,
     bindparam,
+    delete,
     func,
     insert,
     literal_column,
@@ -87,6 +88,10 @@ _TAKE_NUMBERS = (
     .where(sequences.c.name == bindparam("_name"))
     .values(next=sequences.c.next + bindparam("_count"))
     .returning(sequences.c.next)
+)
+
+_FORGET_PAUSE = delete(pauses).where(
+    pauses.c.backend == bindparam("_backend"), pauses.c.until_us <= bindparam("_now")
 )
 
 
@@ -178,8 +183,7 @@ class Moves:
         return int(found or 0)
 
     def forget_past_pause(self, backend: str, now_us: int) -> None:
-        over = pauses.c.until_us <= now_us
-        self._c.execute(pauses.delete().where(pauses.c.backend == backend, over))
+        self._run(_FORGET_PAUSE, {"_backend": backend, "_now": now_us})
 
     def clear_pause(self, backend: str) -> bool:
         return self._c.execute(pauses.delete().where(pauses.c.backend == backend)).rowcount == 1
