@@ -41,6 +41,27 @@ COMMANDS = {
     "db": "db",
     "doctor": "doctor",
 }
+#: What `--help` says about each: the first line of its own help, here so that `--help` loads none of them.
+ABOUT = {
+    "demo": "Run sample jobs on the local simulator.",
+    "init": "Write a commented nightshot.toml.",
+    "run": "Run the daemon in the foreground until it is stopped.",
+    "submit": "Queue job files.",
+    "status": "Show money, backends, latest batches and what needs you.",
+    "jobs": "List jobs, the latest first.",
+    "show": "Show one job: why it waits, what was sent, its cost.",
+    "wait": "Wait until jobs or whole batches have ended.",
+    "results": "Show the counts of a job or a batch ('latest' works).",
+    "cancel": "Cancel jobs that were not sent yet.",
+    "resolve": "Settle a job in doubt, by what you found out.",
+    "backends": "List backends, or resume one that was paused.",
+    "arm": "Allow paid submission up to a limit a night, until disarmed.",
+    "disarm": "Send nothing paid from now on.",
+    "check": "Check job files without queueing them.",
+    "config": "Look at the configuration that holds.",
+    "db": "Look after the database: bring it up to date, copy it.",
+    "doctor": "Check the installation, and say what mends it.",
+}
 
 
 class _Commands(click.Group):
@@ -55,6 +76,10 @@ class _Commands(click.Group):
         command = getattr(import_module(f"scheduler.cli.{COMMANDS[cmd_name]}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(ABOUT.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
