@@ -42,7 +42,7 @@ PAID_TWICE = {"one bill a job", "one bill an attempt", "one request an attempt"}
 MUTANTS = (
     _mutant(
         "the call is repeated when its outcome is unknown",
-        {"one request an attempt"},
+        PAID_TWICE,
         Change(
             _SUBMIT,
             "            outcome = await provider.submit(attempt.request, send_gate)\n",
@@ -189,7 +189,7 @@ MUTANTS = (
             _SUBMISSION,
             '            money = {"_night": held.night, "_release": held.amount_microusd, "_post": posted or 0}\n',
             '            money = {"_night": held.night, "_release": 0, "_post": posted or 0}\n'
-            "            self._c.execute(_MOVE_MONEY, money)\n"
+            "            self._run(_MOVE_MONEY, money)\n"
             '            money = {"_night": held.night, "_release": held.amount_microusd, "_post": posted or 0}\n',
         ),
     ),
@@ -225,7 +225,7 @@ MUTANTS = (
         {"an id belongs to one attempt", "a daemon can always start", "with the faults off everything ends"},
         Change(
             _SUBMISSION,
-            "        if self._c.execute(_TAKEN_ID, known).first() is not None:\n            return False\n",
+            "        if self._run(_TAKEN_ID, known).first() is not None:\n            return False\n",
             "",
         ),
     ),

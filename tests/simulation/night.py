@@ -44,7 +44,7 @@ from tests.simulation.clock import VirtualClock
 from tests.simulation.invariants import Books, InvariantBroken, require
 from tests.simulation.people import Person
 from tests.simulation.ports import Inline, Killed, Life, MortalReplies, MortalStore, OtherLoop
-from tests.support.pretend import Client, Server
+from tests.support.pretend import FATES, LOST, Client, Server
 
 #: Sunday 22 November 2026, 17:00 in Berlin.
 EVENING_US = 1_795_363_200_000_000
@@ -69,19 +69,23 @@ class Plan:
     kill_rate: float
     weather_rate: float
     hours: float
+    #: The servers lose most of their answers, and many jobs stand ready to be sent when that begins.
+    fog: bool
 
     @classmethod
     def of(cls, seed: int) -> Plan:
         rng = random.Random(f"plan {seed}")
+        fog = rng.random() < 0.2
         return cls(
             seed=seed,
             jobs=rng.randrange(6, 22),
-            slots=rng.choice((1, 2, 4, 8)),
-            concurrency=rng.choice((1, 3, 32)),
-            fault_rate=rng.choice((0.2, 0.4, 0.7)),
+            slots=12 if fog else rng.choice((1, 2, 4, 8)),
+            concurrency=1 if fog else rng.choice((1, 3, 32)),
+            fault_rate=rng.choice((0.4, 0.7)) if fog else rng.choice((0.2, 0.4, 0.7)),
             kill_rate=rng.choice((0.0, 0.003, 0.008, 0.02)),
             weather_rate=rng.choice((0.0, 0.0, 0.01, 0.05)),
             hours=rng.choice((2.0, 6.0, 26.0)),
+            fog=fog,
         )
 
 
@@ -244,6 +248,7 @@ class Night:
         server = Server(
             name, self.clock, self.rng, self.spawn, paid=paid, tells=tells, fault_rate=self.plan.fault_rate
         )
+        server.weights = LOST if self.plan.fog else FATES
         server.on_arrival = lambda attempt: self._arrived(server, attempt)
         server.on_bill = lambda bill: self._billed(server, bill)
         return server
@@ -450,6 +455,8 @@ class Night:
         due = [self.clock.next_due_us(), self._next_row_due_us(), end_us, now_us + 15 * 60_000_000]
         due += [at_us for at_us, _ in self._arrivals[:1]]
         next_us = max(now_us + 1, min(us for us in due if us is not None))
+        if self.rng.random() < 0.1:
+            self.books.audit()
         self.clock.advance_to(next_us)
         self.process.wake("poll")
         if next_us >= tick_us:
