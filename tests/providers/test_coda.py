@@ -28,7 +28,8 @@ async def submit_over(
 ) -> Outcome:
     """Submit once, see to it that exactly one POST arrived, and that nobody sends another."""
     server.next_submits.append(fault)
-    outcome = await provider.submit(request, yes)
+    async with asyncio.timeout(20):
+        outcome = await provider.submit(request, yes)
     await server.until(lambda: server.posts >= 1)
     await asyncio.sleep(0.02)  # a second POST would be on its way by now
     assert server.posts == 1
@@ -70,6 +71,15 @@ async def test_the_request_has_the_documented_fields_and_nothing_that_surprises(
     assert seen.headers["authorization"] == f"Bearer {TOKEN}"
     assert seen.headers["connection"] == "close"
     assert "cookie" not in seen.headers
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_overage_is_accepted_on_the_wire_only_when_the_request_allows_it(
+    server: CodaServer, account: Build, allowed: bool
+) -> None:
+    await account().submit(replace(REQUEST, accept_overage=allowed), yes)
+    assert server.requests[0].document["accept_overage"] is allowed
+    assert "braket_execution_mode_hint" not in server.requests[0].document
 
 
 async def test_openqasm_2_goes_out_under_the_only_word_coda_has_with_its_text_as_given(

@@ -104,13 +104,15 @@ async def test_a_veto_leaves_not_a_single_byte_at_the_server(account: Build) -> 
         writer.close()
 
     async def veto() -> str | None:
-        await connected.wait()
+        async with asyncio.timeout(20):
+            await connected.wait()
         return "not armed any more"
 
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as raw:
         provider = account(base_url=f"http://127.0.0.1:{raw.sockets[0].getsockname()[1]}")
         assert await provider.submit(REQUEST, veto) == NotSent("not armed any more")
-        assert await heard == b""
+        async with asyncio.timeout(20):
+            assert await heard == b""
 
 
 async def test_a_gate_that_fails_lets_nothing_out(server: CodaServer, account: Build) -> None:
@@ -143,7 +145,8 @@ async def test_a_connection_that_died_while_the_gate_thought_is_not_written_to(a
         closed.set()
 
     async def slow_gate() -> str | None:
-        await closed.wait()
+        async with asyncio.timeout(20):
+            await closed.wait()
         await asyncio.sleep(0.05)
         return None
 

@@ -175,6 +175,14 @@ async def test_devices_are_listed_with_names_that_differ(opened: Opened) -> None
     assert opened.request.device in names
 
 
+async def test_forgetting_is_safe_to_repeat_and_for_ids_never_heard_of(opened: Opened) -> None:
+    opened.provider.tell_finished(lambda _attempt_id: None)
+    outcome = await opened.provider.submit(opened.request, yes)
+    assert isinstance(outcome, Accepted)
+    for provider_job_id in (outcome.provider_job_id, outcome.provider_job_id, "never-heard-of"):
+        await opened.provider.forget(provider_job_id)
+
+
 async def test_paid_is_said(opened: Opened) -> None:
     assert isinstance(opened.provider.paid, bool)
 

@@ -179,8 +179,8 @@ class CodaServer:
         return len([r for r in self.requests if (r.method, r.path) == ("POST", f"{BASE}/qpus")])
 
     async def until(self, fact: Callable[[], bool]) -> None:
-        """Wait until `fact` holds; it is looked at whenever something arrives or goes."""
-        async with self.changed:
+        """Wait until `fact` holds; it is looked at whenever something arrives. Raises TimeoutError."""
+        async with asyncio.timeout(20), self.changed:
             await self.changed.wait_for(fact)
 
     async def _tell(self) -> None:
