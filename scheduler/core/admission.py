@@ -7,9 +7,11 @@ slots and money, spending as it goes, so two jobs of one pass can never both tak
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from scheduler.core.caps import Cap, Spender, Window, windows_of
 from scheduler.core.money import Money
+from scheduler.core.spending import Funds, Refusal, Spending, SpendingRules, Wish, plan_spending, spend
 from scheduler.core.timing import iso
 
 
@@ -24,24 +26,33 @@ class Gate:
 
     @property
     def needs_person(self) -> bool:
-        return self.code in NEEDS_PERSON
+        return self.code in NEEDS_PERSON or self.code.startswith("cap:")
 
 
-#: In the order in which they are shown.
+#: In the order in which they are shown; `cap:` stands for every `cap:<name>`.
 GATE_CODES = (
     "disarmed",
+    "held",
+    "approval",
     "backend-offline",
     "breaker",
     "estimate",
-    "cap:night",
+    "drift",
+    "clock",
+    "cap:",
     "credits",
+    "overage",
     "doubt",
     "rate",
     "slots",
     "turn",
 )
 #: Gates that no clock and no completion can open: `run --until-idle` ends when only these are left.
-NEEDS_PERSON = frozenset({"disarmed", "breaker", "cap:night", "credits", "doubt"})
+NEEDS_PERSON = frozenset({"disarmed", "held", "approval", "breaker", "drift", "credits", "overage", "doubt"})
+
+
+def gate_rank(code: str) -> int:
+    return GATE_CODES.index("cap:" if code.startswith("cap:") else code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +86,6 @@ class BackendLoad:
 
 
 @dataclass(frozen=True, slots=True)
-class NightBooks:
-    """Tonight's cap and what is already promised under it; `limit_microusd` None: nobody armed tonight."""
-
-    key: str
-    limit_microusd: int | None = None
-    held_microusd: int = 0
-    posted_microusd: int = 0
-
-    @property
-    def free_microusd(self) -> int:
-        return (self.limit_microusd or 0) - self.held_microusd - self.posted_microusd
-
-
-@dataclass(frozen=True, slots=True)
 class Candidate:
     """A waiting job as admission sees it; `estimate_microusd` None: no price is known yet."""
 
@@ -98,23 +95,60 @@ class Candidate:
     wait_until_us: int | None = None
     wait_code: str | None = None
     wait_reason: str | None = None
+    user: str = ""
+    project: str | None = None
+    batch_id: int = 0
+    shots: int = 0
+    accept_overage: bool = False
+    approved_microusd: int | None = None
+    label: str = ""
+
+    @property
+    def spender(self) -> Spender:
+        return Spender(self.user, self.project, self.backend, self.batch_id, self.job_id)
+
+    def wish(self, quote_microusd: int) -> Wish:
+        return Wish(
+            self.spender, quote_microusd, self.shots, self.accept_overage, self.approved_microusd, self.label
+        )
 
 
-def _money_gates(job: Candidate, load: BackendLoad, night: NightBooks, limits: DoubtLimits) -> list[Gate]:
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """A copy of the money for one pass: whether paid submission is armed, the caps, and what is free."""
+
+    armed: bool
+    caps: tuple[Cap, ...]
+    funds: Funds = field(default_factory=Funds)
+    rules: SpendingRules = field(default_factory=SpendingRules)
+
+    def windows(self, job: Candidate, now_us: int) -> list[Window]:
+        return windows_of(self.caps, job.spender, now_us)
+
+    def plan(self, job: Candidate, now_us: int) -> tuple[Spending | None, tuple[Refusal, ...]]:
+        """What the job would hold, or why the money says no; a job without a price has no plan."""
+        if job.estimate_microusd is None:
+            return None, ()
+        wish = job.wish(job.estimate_microusd)
+        return plan_spending(wish, self.windows(job, now_us), self.funds, self.rules, now_us)
+
+    def after(self, job: Candidate, now_us: int) -> Purse:
+        """The copy after this job was promised what it needs."""
+        spending, _ = self.plan(job, now_us)
+        if spending is None:
+            return self
+        return replace(self, funds=spend(self.funds, spending, job.backend.partition(":")[0]))
+
+
+def _money_gates(
+    job: Candidate, load: BackendLoad, purse: Purse, limits: DoubtLimits, now_us: int
+) -> list[Gate]:
     gates = []
-    if night.limit_microusd is None:
+    if not purse.armed:
         sentence = "paid submission is not armed: nothing that costs money is sent"
         gates.append(Gate("disarmed", sentence, "nightshot arm --night 50.00"))
-    elif job.estimate_microusd is not None and job.estimate_microusd > night.free_microusd:
-        needs, left, limit = (
-            Money(job.estimate_microusd),
-            Money(night.free_microusd),
-            Money(night.limit_microusd),
-        )
-        short = Money(job.estimate_microusd - night.free_microusd)
-        total = Money(night.limit_microusd + short.microusd).decimal_text()
-        sentence = f"needs {needs}; {left} of {limit} is free tonight, short by {short}"
-        gates.append(Gate("cap:night", sentence, f"nightshot arm --night {total}"))
+    _, refusals = purse.plan(job, now_us)
+    gates += [Gate(r.code, r.sentence, r.fix, r.opens_us) for r in refusals]
     if load.in_doubt and (
         load.in_doubt >= limits.doubts or load.exposure_microusd >= limits.exposure_microusd
     ):
@@ -140,7 +174,7 @@ def backend_gates(load: BackendLoad, now_us: int) -> list[Gate]:
 
 
 def closed_gates(
-    job: Candidate, load: BackendLoad, night: NightBooks, limits: DoubtLimits, now_us: int
+    job: Candidate, load: BackendLoad, purse: Purse, limits: DoubtLimits, now_us: int
 ) -> tuple[Gate, ...]:
     """Return every closed gate of a waiting job, in the order of GATE_CODES; none means it may start."""
     gates = backend_gates(load, now_us)
@@ -150,8 +184,8 @@ def closed_gates(
     elif job.wait_code and (job.wait_until_us is None or job.wait_until_us > now_us):
         gates.append(Gate(job.wait_code, job.wait_reason or "waiting", None, job.wait_until_us))
     if load.paid:
-        gates += _money_gates(job, load, night, limits)
-    return tuple(sorted(gates, key=lambda gate: GATE_CODES.index(gate.code)))
+        gates += _money_gates(job, load, purse, limits, now_us)
+    return tuple(sorted(gates, key=lambda gate: gate_rank(gate.code)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,20 +199,19 @@ class Decision:
 def decide(
     loads: Sequence[BackendLoad],
     heads: Mapping[str, Sequence[Candidate]],
-    night: NightBooks,
+    purse: Purse,
     limits: DoubtLimits,
     now_us: int,
 ) -> Decision:
-    """Choose who starts, spending slots and the night's money on a copy while walking each queue in order.
+    """Choose who starts, spending slots and money on a copy while walking each queue in order.
 
-    A job that does not fit stops its backend's queue only for money and slots it shares with everybody; one
-    that waits for itself (a refused credit, a pause of its own) lets the others pass.
+    A job that does not fit lets the others pass, but for a backend without a free slot.
     """
     admitted: list[Candidate] = []
     closed: dict[str, tuple[Gate, ...]] = {}
     for load in loads:
         for job in heads.get(load.name, ()):
-            gates = closed_gates(job, load, night, limits, now_us)
+            gates = closed_gates(job, load, purse, limits, now_us)
             if gates:
                 closed.setdefault(load.name, gates)
                 if any(gate.code == "slots" for gate in gates):
@@ -187,5 +220,5 @@ def decide(
             admitted.append(job)
             load = replace(load, in_flight=load.in_flight + 1)
             if load.paid:
-                night = replace(night, held_microusd=night.held_microusd + (job.estimate_microusd or 0))
+                purse = purse.after(job, now_us)
     return Decision(tuple(admitted), closed)

@@ -24,6 +24,8 @@ from sqlalchemy import (
     text,
 )
 
+from scheduler.core.caps import Measure
+from scheduler.core.ledger import AccountKind, Asset, Kind
 from scheduler.core.lifecycle import (
     ATTEMPT_IN_FLIGHT,
     ATTEMPT_LIVE,
@@ -225,32 +227,139 @@ attempts = Table(
     partial("ix_attempts_finished", "job_id", where=f"state = '{_A.FINISHED}'"),
 )
 
-#: One hard cap a night. `held` and `posted` are raised and lowered only by guarded updates.
-nights = Table(
-    "nights",
+#: The last line of a cap that was set at run time (by `arm` or `budget cap`); `window_key` NULL is every one.
+cap_limits = Table(
+    "cap_limits",
     metadata,
-    Column("key", Text, primary_key=True),
-    Column("limit_microusd", BigInteger, nullable=False),
-    Column("held_microusd", BigInteger, nullable=False, server_default="0"),
-    Column("posted_microusd", BigInteger, nullable=False, server_default="0"),
-    Column("opened_us", BigInteger, nullable=False),
-    CheckConstraint("limit_microusd >= 0 AND held_microusd >= 0 AND posted_microusd >= 0", name="money"),
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("cap", Text, nullable=False),
+    Column("window_key", Text),
+    Column("limit_amount", BigInteger),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    CheckConstraint("limit_amount >= 0", name="limit"),
+    Index("ix_cap_limits_cap", "cap", "id"),
 )
 
+#: One row an occurrence of a cap. `held` and `posted` move only by guarded updates. `excused` is what stands
+#: above the limit for a recorded reason: a settlement above its hold, or a limit lowered later.
+cap_windows = Table(
+    "cap_windows",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("cap", Text, nullable=False),
+    Column("measure", Text, nullable=False),
+    Column("limit_amount", BigInteger),
+    Column("held", BigInteger, nullable=False, server_default="0"),
+    Column("posted", BigInteger, nullable=False, server_default="0"),
+    Column("excused", BigInteger, nullable=False, server_default="0"),
+    Column("resets_us", BigInteger),
+    Column("opened_us", BigInteger, nullable=False),
+    CheckConstraint(f"measure IN {in_list(Measure)}", name="measure"),
+    CheckConstraint("held >= 0 AND posted >= 0 AND excused >= 0", name="counts"),
+    CheckConstraint("limit_amount IS NULL OR limit_amount >= 0", name="limit"),
+    CheckConstraint("limit_amount IS NULL OR held + posted <= limit_amount + excused", name="kept"),
+    Index("ix_cap_windows_cap", "cap", "opened_us"),
+)
+
+#: Double entry in two assets; the cached balances must equal the journal, and audits say so.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("asset", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("guarded", Boolean(create_constraint=False), nullable=False),
+    Column("posted", BigInteger, nullable=False, server_default="0"),
+    Column("held", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint(f"asset IN {in_list(Asset)}", name="asset"),
+    CheckConstraint(f"kind IN {in_list(AccountKind)}", name="kind"),
+    CheckConstraint("held >= 0 AND (NOT guarded OR posted >= held)", name="not_below_zero"),
+)
+
+txns = Table(
+    "txns",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("idem_key", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("attempt_id", Text, ForeignKey("attempts.id")),
+    Column("reverses", BigInteger, ForeignKey("txns.id"), unique=True),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    CheckConstraint(f"kind IN {in_list(Kind)}", name="kind"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("txn_id", BigInteger, ForeignKey("txns.id"), primary_key=True, autoincrement=False),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    CheckConstraint("amount <> 0", name="not_zero"),
+    Index("ix_entries_account", "account_id"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, unique=True),
+    Column("provider", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("amount_microcredits", BigInteger, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("effective_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("users", Text, nullable=False),
+    Column("projects", Text, nullable=False),
+    Column("backends", Text, nullable=False),
+    CheckConstraint("amount_microcredits > 0", name="amount"),
+    CheckConstraint("expires_us IS NULL OR expires_us > effective_us", name="dates"),
+)
+
+#: What is reserved for an attempt, in the transaction of its intent; closed exactly once.
 holds = Table(
     "holds",
     metadata,
     Column("attempt_id", Text, ForeignKey("attempts.id"), primary_key=True),
-    Column("night", Text, ForeignKey("nights.key"), nullable=False),
     Column("amount_microusd", BigInteger, nullable=False),
+    Column("overage_microusd", BigInteger, nullable=False, server_default="0"),
     Column("state", Text, nullable=False),
     Column("posted_microusd", BigInteger),
     Column("overrun_microusd", BigInteger, nullable=False, server_default="0"),
+    Column("txn_id", BigInteger, ForeignKey("txns.id"), unique=True),
     Column("evidence", Text),
     CheckConstraint(f"state IN {in_list(HoldState)}", name="state"),
-    CheckConstraint("amount_microusd >= 0 AND overrun_microusd >= 0", name="money"),
+    CheckConstraint("amount_microusd >= 0 AND overage_microusd >= 0 AND overrun_microusd >= 0", name="money"),
     CheckConstraint(f"(state = '{HoldState.POSTED}') = (posted_microusd IS NOT NULL)", name="posted"),
-    partial("ix_holds_open", "night", where=f"state = '{HoldState.OPEN}'"),
+    partial("ix_holds_open", "attempt_id", where=f"state = '{HoldState.OPEN}'"),
+)
+
+#: A hold's share of a grant's credits.
+hold_parts = Table(
+    "hold_parts",
+    metadata,
+    Column("attempt_id", Text, ForeignKey("holds.attempt_id"), primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    CheckConstraint("amount > 0", name="amount"),
+    Index("ix_hold_parts_account", "account_id"),
+)
+
+#: A hold's share of a cap's window; `settled` is what was used in the end.
+cap_parts = Table(
+    "cap_parts",
+    metadata,
+    Column("attempt_id", Text, ForeignKey("holds.attempt_id"), primary_key=True),
+    Column("window_key", Text, ForeignKey("cap_windows.key"), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("settled", BigInteger),
+    CheckConstraint("amount > 0 AND settled >= 0", name="amount"),
+    Index("ix_cap_parts_window", "window_key"),
 )
 
 results = Table(
