@@ -172,8 +172,17 @@ class PeopleTx(ReconcileTx, Protocol):
     def job_ids_of(self, ref: JobRef) -> list[int]: ...
 
     def list_jobs(
-        self, *, state: str | None, backend: str | None, batch: int | None, after: int | None, limit: int
-    ) -> list[JobRecord]: ...
+        self,
+        *,
+        state: str | None,
+        backend: str | None,
+        batch: int | None,
+        after: int | None,
+        limit: int,
+        newest: bool = False,
+    ) -> list[JobRecord]:
+        """A page of jobs, the oldest first or the newest; `after` is where the last page ended."""
+        ...
 
     def attempts_of(self, job_id: int) -> list[AttemptRecord]: ...
 

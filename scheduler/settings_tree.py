@@ -138,7 +138,6 @@ class BackendSettings(_Table):
 
 class SubmitSettings(_Table):
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
-    reply_timeout_s: Seconds = 120.0
 
 
 class PollSettings(_Table):

@@ -78,11 +78,41 @@ def _near(name: str) -> str:
     return f", did you mean '{near[0]}'?" if near else ""
 
 
-@click.group("nightshot", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+EXIT_CODES = """\b
+Exit codes:
+  0   done
+  1   failed, or nothing changed
+  2   the command line is wrong
+  3   there is no such job, batch or file
+  4   not allowed
+  5   refused by the budget
+  6   only a person can go on (nightshot status says who and how)
+  65  a job file is wrong
+  69  the daemon, the database or the provider cannot be reached
+  75  busy, try again
+  78  the configuration or the database does not fit
+  124 the time given is over
+  130 interrupted
+  141 the reader of the output went away
+"""
+
+
+@click.group(
+    "nightshot",
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+)
 @click.version_option(__version__, prog_name="nightshot")
 @where_options(hidden=False)
 def nightshot() -> None:
-    """Queue quantum circuits, keep to a budget, collect the results in the morning."""
+    """Queue quantum circuits, keep to a budget, collect the results in the morning.
+
+    One program is the daemon (`nightshot run`); the other commands ask it over a socket in the home
+    directory. When none runs, they read and change the store themselves. `nightshot demo` shows all of it.
+
+    Options like --home work before a command and behind it.
+    """
 
 
 def main(arguments: list[str] | None = None) -> None:

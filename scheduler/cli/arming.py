@@ -17,7 +17,11 @@ from scheduler.cli.common import Where, output_options, pass_where
 @output_options
 @pass_where
 def arm(where: Where, night: str, once: bool, reason: str, as_json: bool, quiet: bool) -> int:
-    """Allow paid submission up to a limit a night, until disarmed."""
+    """Allow paid submission up to a limit a night, until disarmed.
+
+    A night is noon to noon in the configured time zone. Arming again replaces the limit; tonight's spending
+    so far counts against it.
+    """
     view = where.ask("arm", {"night": amount_text(night), "once": once, "reason": reason})
     return echo_changed(view, as_json, quiet)
 

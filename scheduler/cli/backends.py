@@ -13,7 +13,10 @@ from scheduler.cli.render import plain, table
 @output_options
 @click.pass_context
 def backends(ctx: click.Context, as_json: bool, quiet: bool) -> None:
-    """List backends, or resume one that was paused."""
+    """List backends, or resume one that was paused.
+
+    Without a command this is `backends list`: what is configured or has jobs waiting.
+    """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_backends, as_json=as_json, quiet=quiet)
     elif as_json or quiet:

@@ -18,7 +18,8 @@ from scheduler.cli.render import plain_lines
 def cancel(where: Where, ids: tuple[str, ...], reason: str, as_json: bool, quiet: bool) -> int:
     """Cancel jobs that were not sent yet.
 
-    What was sent is paid for: Coda knows no cancel, so such a job runs on and its result is kept.
+    A batch means all of its jobs; 'latest' works. What was sent is paid for: Coda knows no cancel, so such a
+    job runs on and its result is kept.
     """
     view = where.ask("cancel", {"jobs": list(ids), "reason": reason})
     return echo_changed(view, as_json, quiet)
@@ -46,7 +47,12 @@ def resolve(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Settle a job in doubt, by what you found out."""
+    """Settle a job in doubt, by what you found out.
+
+    A job is in doubt when its submission may or may not have reached the provider; it is never sent again by
+    itself. Look at the provider's own pages first: "not-sent" gives the money back and lets the job wait
+    again, so a wrong "not-sent" is paid twice.
+    """
     if not reason.strip():
         raise click.UsageError("--reason is empty: say how you know")
     if (verdict == "accepted") != (provider_job_id is not None):

@@ -29,6 +29,8 @@ class Where:
         self.home_text: str | None = None
         self.config_text: str | None = None
         self.debug = False
+        #: True when the last answer came from the store itself, because no daemon runs.
+        self.alone = False
 
     @property
     def home(self) -> Home:
@@ -48,11 +50,15 @@ class Where:
 
         home = self.home
         try:
-            return Client(home, timeout_s).call(op, args)
+            answer = Client(home, timeout_s).call(op, args)
         except DaemonNotRunning:
             from scheduler.daemon import answer_offline
 
-            return answer_offline(home, self.config_file, op, args or {})
+            answer = answer_offline(home, self.config_file, op, args or {})
+            self.alone = True
+        else:
+            self.alone = False
+        return answer
 
     def load_settings(self) -> Loaded:
         from scheduler.settings import load_settings

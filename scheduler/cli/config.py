@@ -11,14 +11,18 @@ from scheduler.cli.render import table
 @click.group()
 @where_options()
 def config() -> None:
-    """Look at the configuration."""
+    """Look at the configuration that holds."""
 
 
 @config.command()
 @output_options
 @pass_where
 def show(where: Where, as_json: bool, quiet: bool) -> None:
-    """Show every setting with its value and its origin; secrets are not among them."""
+    """Show every setting, its value and its origin.
+
+    The origin is a line of the file, an environment variable, or the default. Tokens are not settings and are
+    never shown.
+    """
     loaded = where.load_settings()
     file = None if loaded.config_file is None else str(loaded.config_file)
     if as_json:

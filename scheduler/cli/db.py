@@ -5,34 +5,33 @@ from __future__ import annotations
 import click
 
 from scheduler.cli.common import Where, echo_json, output_options, pass_where, utc_now_text, where_options
-from scheduler.errors import TryAgain
 
 
 @click.group()
 @where_options()
 def db() -> None:
-    """Look after the database."""
+    """Look after the database: bring it up to date, copy it."""
 
 
 @db.command()
 @output_options
 @pass_where
 def upgrade(where: Where, as_json: bool, quiet: bool) -> None:
-    """Bring the database to this version; an SQLite file is copied first."""
-    from scheduler.client import Client, DaemonNotRunning
+    """Bring the database to the schema of this version.
+
+    The daemon must be stopped. An SQLite file is copied into state/backups first; `nightshot run` upgrades
+    one by itself, so only PostgreSQL needs this command.
+    """
     from scheduler.home import make_folders
+    from scheduler.locks import file_lock
     from scheduler.store.migrate import upgrade as upgrade_store
 
     home = where.home
     settings = where.load_settings().settings
     make_folders(home)
-    try:
-        Client(home, timeout_s=5).call("status")
-    except DaemonNotRunning:
-        pass
-    else:
-        raise TryAgain("the daemon is running and uses the database", "Stop it first, then try again.")
-    done = upgrade_store(settings.store_url(home.database), home.state / "backups")
+    # The lock rather than a question on the socket: a daemon that is just starting does not listen yet.
+    with file_lock(home.lock, f"the home {home.root}"):
+        done = upgrade_store(settings.store_url(home.database), home.state / "backups")
     _echo_done(done, {"done": done}, as_json, quiet)
 
 
@@ -41,7 +40,11 @@ def upgrade(where: Where, as_json: bool, quiet: bool) -> None:
 @output_options
 @pass_where
 def backup(where: Where, target: str | None, as_json: bool, quiet: bool) -> None:
-    """Copy the database to FILE while it may be in use (default: a dated file in the state folder)."""
+    """Copy an SQLite database to FILE, in use or not.
+
+    Without FILE the copy goes into state/backups of the home, with the time in its name. For PostgreSQL, use
+    pg_dump.
+    """
     from pathlib import Path
 
     from scheduler.store.migrate import backup as backup_store

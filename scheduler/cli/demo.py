@@ -35,7 +35,8 @@ SHOWN_JOB = "ghz"
 def demo(where: Where, as_json: bool) -> None:
     """Run sample jobs on the local simulator.
 
-    They live in a home of their own: ./nightshot-demo, or the directory given by --home.
+    Real files through the real inbox, daemon and simulator; the prices are play money, and nothing leaves
+    this machine. They live in a home of their own: ./nightshot-demo, or the directory given by --home.
     """
     if find_spec("qiskit_aer") is None:
         raise SettingsError(

@@ -1,7 +1,8 @@
-"""`nightshot jobs`: a page of jobs, or all of them."""
+"""`nightshot jobs`: the latest jobs, a page at a time, or all of them."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,9 +21,17 @@ WHOLE_PAGE = 1000
 @click.option("--state", type=click.Choice(STATE_ORDER), help="Only jobs in this state.")
 @click.option("--backend", metavar="NAME", help="Only jobs for this backend.")
 @click.option("--batch", metavar="ID", help="Only jobs of this batch ('latest' works).")
-@click.option("--limit", type=click.IntRange(1, WHOLE_PAGE), default=PAGE, show_default=True, metavar="N")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, WHOLE_PAGE),
+    default=PAGE,
+    show_default=True,
+    metavar="N",
+    help="Jobs on a page.",
+)
 @click.option("--after", type=int, metavar="CURSOR", help="Continue where the last page ended.")
-@click.option("--all", "whole", is_flag=True, help="All jobs, unpaged.")
+@click.option("--oldest", is_flag=True, help="Begin with the first job.")
+@click.option("--all", "whole", is_flag=True, help="All jobs, the first one first, unpaged.")
 @output_options
 @pass_where
 def jobs(
@@ -32,13 +41,20 @@ def jobs(
     batch: str | None,
     limit: int,
     after: int | None,
+    oldest: bool,
     whole: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """List jobs in the order in which they came."""
+    """List jobs, the latest first.
+
+    The jobs of one --batch come in its own order. COST is what was charged; "about" is an estimate, and
+    "unknown" is never zero.
+    """
+    # Who looks at one batch reads it from its beginning; who looks at everything wants to see tonight.
+    newest = not (oldest or whole or batch)
     chosen = {"state": state, "backend": backend, "batch": batch_number(where, batch) if batch else None}
-    view = _all_pages(where, chosen) if whole else _page(where, chosen, limit, after)
+    view = _all_pages(where, chosen) if whole else _page(where, chosen, limit, after, newest)
     if as_json:
         return echo_json(view)
     if quiet:
@@ -48,8 +64,21 @@ def jobs(
     for line in job_lines(view["jobs"]):
         click.echo(line)
     if view["next"] is not None:
-        click.echo(f"More: nightshot jobs --after {view['next']}, or --all")
+        again = {
+            "--state": state,
+            "--backend": backend,
+            "--batch": chosen["batch"],
+            "--limit": None if limit == PAGE else limit,
+            "--after": view["next"],
+        }
+        click.echo(f"More: {_command_line(again, oldest)}")
     return None
+
+
+def _command_line(options: dict[str, Any], oldest: bool) -> str:
+    """The same question with these options, to be pasted."""
+    words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return shlex.join(["nightshot", "jobs", *words, *(["--oldest"] if oldest else [])])
 
 
 def batch_number(where: Where, text: str) -> int:
@@ -64,8 +93,10 @@ def batch_number(where: Where, text: str) -> int:
     return int(batches[0]["id"])
 
 
-def _page(where: Where, chosen: dict[str, Any], limit: int, after: int | None) -> dict[str, Any]:
-    args = {**chosen, "limit": limit, "after": after}
+def _page(
+    where: Where, chosen: dict[str, Any], limit: int, after: int | None, newest: bool = False
+) -> dict[str, Any]:
+    args = {**chosen, "limit": limit, "after": after, "newest": newest or None}
     return where.ask("jobs", {name: value for name, value in args.items() if value is not None})
 
 
@@ -111,6 +142,6 @@ def job_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 def _cost(job: dict[str, Any]) -> str:
     """What it cost; before that, what is expected, and said so."""
-    if job["cost_usd"] is None and job["estimate_usd"] is not None and job["ended_at"] is None:
-        return f"about {dollars(job['estimate_usd'])}"
-    return dollars(job["cost_usd"])
+    if job["cost_usd"] is not None or job["ended_at"] is not None:
+        return dollars(job["cost_usd"])
+    return "not priced" if job["estimate_usd"] is None else f"about {dollars(job['estimate_usd'])}"

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 @output_options
 @pass_where
 def show(where: Where, job: str, as_json: bool, quiet: bool) -> None:
-    """Show one job: why it waits, what was sent, its cost."""
+    """Show one job: why it waits, what was sent, its cost.
+
+    JOB is 12.3, or 12 when the batch has one job, or 'latest'. A ✗ is a closed gate, with the command that
+    opens it when there is one.
+    """
     answer = where.ask("show", {"job": job})
     if as_json:
         return echo_json(answer)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @output_options
 @pass_where
 def status(where: Where, as_json: bool, quiet: bool) -> None:
-    """Show money, backends, latest batches and what needs you."""
+    """Show money, backends, latest batches and what needs you.
+
+    Open jobs are all counted, ended ones only since the night began (noon to noon).
+    """
     answer = where.ask("status")
     if as_json:
         return echo_json(answer)

@@ -28,7 +28,8 @@ def submit(where: Where, files: tuple[str, ...], name: str | None, as_json: bool
     """Queue job files.
 
     Circuits are .qasm and .py, manifests .yaml .toml .json and .jsonl. Every file becomes a batch of its
-    own; '-' reads standard input.
+    own; '-' reads standard input. With -q only the batch numbers are printed. Ends with 65 when a file was
+    refused; the others are queued all the same.
     """
     documents = gather(files, name)
     view = where.ask("submit", {"documents": documents}, timeout_s=600)

@@ -9,6 +9,7 @@ import click
 
 from scheduler.cli.common import Where, echo_json, output_options, pass_where
 from scheduler.cli.jobs import batch_number, job_lines, pages
+from scheduler.cli.render import plural
 from scheduler.errors import DeadlinePassed, NeedsPerson, NotFound
 
 _ENDED = ("completed", "failed", "cancelled", "rejected")
@@ -16,6 +17,8 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 #: Waiting jobs looked at closely in one round; one that can move by itself ends the search.
 LOOKED_AT = 20
+#: A daemon that is restarted is back by then; without one nothing will ever move.
+DAEMON_PATIENCE_S = 10.0
 
 
 @click.command()
@@ -28,8 +31,8 @@ LOOKED_AT = 20
 def wait(where: Where, ids: tuple[str, ...], timeout_s: float | None, as_json: bool, quiet: bool) -> int:
     """Wait until jobs or whole batches have ended.
 
-    Ends with 0 when all completed, 1 when any did not, 6 when only a person can move what is left, and 124
-    when the time is over.
+    An ID is a job (12.3), a batch (12) or 'latest'. Ends with 0 when all completed, 1 when any did not, 6
+    when only a person can move what is left (starting the daemon included), and 124 when the time is over.
     """
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = FIRST_PAUSE_S
@@ -39,18 +42,41 @@ def wait(where: Where, ids: tuple[str, ...], timeout_s: float | None, as_json: b
         open_jobs = [job for job in rows if job["state"] not in _ENDED]
         if not open_jobs:
             break
+        if where.alone:
+            _wait_for_daemon(where, deadline_s)
+            continue
         stuck = _stuck_reason(where, open_jobs)
         if stuck:
             raise NeedsPerson(*stuck)
         left_s = None if deadline_s is None else deadline_s - time.monotonic()
         if left_s is not None and left_s <= 0:
+            what = f"{len(open_jobs)} of {plural(len(rows), 'job')}"
             raise DeadlinePassed(
-                f"{len(open_jobs)} of {len(rows)} jobs had not ended after {timeout_s:g} s",
-                "They go on: nightshot status",
+                f"{what} had not ended after {timeout_s:g} s", "They go on: nightshot status"
             )
         time.sleep(pause_s if left_s is None else min(pause_s, left_s))
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
     return _finish(rows, as_json, quiet)
+
+
+def _wait_for_daemon(where: Where, deadline_s: float | None) -> None:
+    """Give a daemon that is being restarted the time to come back. Raises NeedsPerson.
+
+    Only the socket is asked: looking into the store takes the home's lock, and would keep the daemon out.
+    """
+    from scheduler.client import Client, DaemonNotRunning
+
+    give_up_s = time.monotonic() + DAEMON_PATIENCE_S
+    while True:
+        try:
+            Client(where.home, timeout_s=5).call("status")
+        except DaemonNotRunning:
+            now_s = time.monotonic()
+            if now_s >= give_up_s or (deadline_s is not None and now_s >= deadline_s):
+                raise NeedsPerson("no daemon runs, so nothing moves", "nightshot run") from None
+            time.sleep(FIRST_PAUSE_S)
+        else:
+            return
 
 
 def _settled_name(where: Where, name: str) -> str:

@@ -55,32 +55,35 @@ def job_row(
 class Intake(Moves):
     def receive(self, batches_in: Sequence[ReceivedBatch]) -> list[Received]:
         known = self._known(batches_in)
-        fresh: list[ReceivedBatch] = []
-        answers: dict[str, Received] = {}
         twins = self._open_twins(batches_in)
+        fresh: dict[str, ReceivedBatch] = {}
+        # Per batch in order: its number, or the key of the fresh batch of this very call that it repeats.
+        found: list[tuple[int | str, bool]] = []
         for batch in batches_in:
-            key = batch.ingest_key
-            twin = twins.get((batch.spec.digest, batch.user))
+            key, contents = batch.ingest_key, (batch.spec.digest, batch.user)
             if key in known:
-                answers[key] = Received(key, known[key], is_new=False)
-            elif twin is not None and not batch.spec.again:
-                answers[key] = Received(key, twin, is_new=False, duplicate=True)
+                found.append((known[key], False))
+            elif key in fresh:
+                found.append((key, False))
+            elif contents in twins and not batch.spec.again:
+                found.append((twins[contents], True))
             else:
-                fresh.append(batch)
-                twins[batch.spec.digest, batch.user] = -len(fresh)  # a twin within this very call
-        numbers = self._insert(fresh)
-        for batch, number in zip(fresh, numbers, strict=True):
-            answers[batch.ingest_key] = Received(batch.ingest_key, number, is_new=True)
-        for key, answer in answers.items():
-            if answer.batch_id < 0:
-                answers[key] = Received(key, numbers[-answer.batch_id - 1], is_new=False, duplicate=True)
-        return [answers[batch.ingest_key] for batch in batches_in]
+                fresh[key] = batch
+                twins[contents] = key
+                found.append((key, False))
+        numbers = dict(zip(fresh, self._insert(list(fresh.values())), strict=True))
+        answers = []
+        for batch, (number, duplicate) in zip(batches_in, found, strict=True):
+            is_new = not duplicate and fresh.pop(batch.ingest_key, None) is not None
+            batch_id = numbers[number] if isinstance(number, str) else number
+            answers.append(Received(batch.ingest_key, batch_id, is_new, duplicate))
+        return answers
 
     def _known(self, batches_in: Sequence[ReceivedBatch]) -> dict[str, int]:
         keys = [batch.ingest_key for batch in batches_in]
         return {key: number for key, number in self._c.execute(_KNOWN_KEYS, {"_keys": keys})}
 
-    def _open_twins(self, batches_in: Sequence[ReceivedBatch]) -> dict[tuple[str, str], int]:
+    def _open_twins(self, batches_in: Sequence[ReceivedBatch]) -> dict[tuple[str, str], int | str]:
         digests = sorted({batch.spec.digest for batch in batches_in})
         rows = self._c.execute(_OPEN_TWIN, {"_digests": digests})
         return {(digest, user): number for number, digest, user in rows}

@@ -84,9 +84,16 @@ class People(Publication):
         return list(self._c.execute(statement).scalars())
 
     def list_jobs(
-        self, *, state: str | None, backend: str | None, batch: int | None, after: int | None, limit: int
+        self,
+        *,
+        state: str | None,
+        backend: str | None,
+        batch: int | None,
+        after: int | None,
+        limit: int,
+        newest: bool = False,
     ) -> list[JobRecord]:
-        statement = job_rows().order_by(jobs.c.id).limit(limit)
+        statement = job_rows().order_by(jobs.c.id.desc() if newest else jobs.c.id).limit(limit)
         if state is not None:
             statement = statement.where(jobs.c.state == state)
         if backend is not None:
@@ -94,7 +101,7 @@ class People(Publication):
         if batch is not None:
             statement = statement.where(jobs.c.batch_id == batch)
         if after is not None:
-            statement = statement.where(jobs.c.id > after)
+            statement = statement.where(jobs.c.id < after if newest else jobs.c.id > after)
         return [job_record(row) for row in self._c.execute(statement)]
 
     def jobs_in_state(self, state: JobState, limit: int) -> list[JobRecord]:

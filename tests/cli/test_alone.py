@@ -219,3 +219,19 @@ def test_doctor_online_says_which_provider_does_not_answer(nightshot: Command, h
     verdicts = _verdicts(nightshot("doctor", "--online", "--json").out)
     assert verdicts["devices of coda"] == "problem"
     assert verdicts["devices of local"] == "ok"
+
+
+# ------------------------------------------------------------------------------------- without a daemon
+
+
+def test_wait_does_not_wait_for_a_daemon_that_never_comes(nightshot: Command, sample_folder: Path) -> None:
+    assert nightshot("submit", str(sample_folder / "bell.py"), "-q").out == "1\n"
+    done = nightshot("wait", "latest", "--timeout", "0.2")
+    assert done.code == 6
+    assert "no daemon runs, so nothing moves\n  nightshot run\n" in done.err
+
+
+def test_wait_knows_without_a_daemon_what_has_ended(nightshot: Command, sample_folder: Path) -> None:
+    nightshot("submit", str(sample_folder / "bell.py"), "-q")
+    nightshot("cancel", "latest")
+    assert nightshot("wait", "latest").code == 1

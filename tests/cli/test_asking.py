@@ -64,7 +64,41 @@ def test_jobs_are_a_page_with_the_way_to_the_next(nightshot: Command, server: Co
     assert server.args_of("jobs") == {"state": "waiting", "backend": "coda:iqm", "batch": 12, "limit": 50}
     assert "about $0.45" in out
     assert "slots: 4 of 4 taken" in out
-    assert "nightshot jobs --after 12" in out
+    assert "More: nightshot jobs --state waiting --backend coda:iqm --batch 12 --after 12\n" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "newest"),
+    [
+        ((), True),
+        (("--after", "7"), True),
+        (("--oldest",), None),
+        (("--batch", "3"), None),
+        (("--all",), None),
+    ],
+)
+def test_the_latest_jobs_come_first_unless_a_batch_or_everything_is_read(
+    nightshot: Command, server: ControlServer, options: tuple[str, ...], newest: bool | None
+) -> None:
+    server.answers["jobs"] = {"as_of": AS_OF, "jobs": [dict(job_view())], "next": None}
+    nightshot("jobs", *options)
+    assert server.args_of("jobs").get("newest") is newest
+
+
+def test_the_way_to_the_next_page_keeps_the_order(nightshot: Command, server: ControlServer) -> None:
+    server.answers["jobs"] = {"as_of": AS_OF, "jobs": [dict(job_view())], "next": 4}
+    assert (
+        "More: nightshot jobs --limit 1 --after 4 --oldest\n"
+        in nightshot("jobs", "--oldest", "--limit", "1").out
+    )
+
+
+def test_a_job_without_a_price_says_so(nightshot: Command, server: ControlServer) -> None:
+    waiting = job_view(state="waiting", estimate_usd=None, cost_usd=None, ended_at=None)
+    server.answers["jobs"] = {"as_of": AS_OF, "jobs": [dict(waiting)], "next": None}
+    out = nightshot("jobs").out
+    assert "not priced" in out
+    assert "$" not in out
 
 
 def test_an_ended_job_without_a_known_cost_says_unknown(nightshot: Command, server: ControlServer) -> None:
@@ -168,7 +202,7 @@ def test_wait_ends_with_124_when_the_time_is_over(nightshot: Command, server: Co
     _jobs(server, [dict(job_view(state="running"))])
     done = nightshot("wait", "12", "--timeout", "0.3")
     assert done.code == 124
-    assert "1 of 1 jobs had not ended after 0.3 s" in done.err
+    assert "1 of 1 job had not ended after 0.3 s" in done.err
 
 
 def test_wait_ends_with_6_when_a_job_is_in_doubt(nightshot: Command, server: ControlServer) -> None:

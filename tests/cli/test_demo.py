@@ -54,5 +54,9 @@ def test_the_demo_runs_every_sample_and_shows_the_broken_one(nightshot: Command,
     jobs = json.loads(nightshot("jobs", "--all", "--json").out)["jobs"]
     assert {job["state"] for job in jobs} == {"completed"}
     assert len(jobs) == 9
+    names = [job["job"] for job in jobs]
+    first = json.loads(nightshot("jobs", "--json", "--limit", "5").out)
+    second = json.loads(nightshot("jobs", "--json", "--after", str(first["next"])).out)
+    assert [job["job"] for job in first["jobs"] + second["jobs"]] == names[::-1]
     assert list(home.inbox.iterdir()) == []
     assert len(list(home.results.rglob("counts.csv"))) == 9

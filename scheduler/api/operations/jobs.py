@@ -33,6 +33,8 @@ class JobsArgs(Args):
     backend: str | None = None
     batch: int | None = None
     after: int | None = None
+    #: The other way round: a page is the latest jobs, and `after` goes back in time.
+    newest: bool = False
     limit: int = Field(default=PAGE, ge=1, le=10_000)
 
 
@@ -51,7 +53,12 @@ async def jobs(desk: Desk, caller: Caller, args: JobsArgs) -> JobsView:  # noqa:
         raise UsageError(f"there is no job state {args.state!r}", f"one of: {', '.join(JobState)}")
     records = await desk.kit.store.read(
         lambda tx: tx.list_jobs(
-            state=args.state, backend=args.backend, batch=args.batch, after=args.after, limit=args.limit
+            state=args.state,
+            backend=args.backend,
+            batch=args.batch,
+            after=args.after,
+            limit=args.limit,
+            newest=args.newest,
         )
     )
     full = len(records) == args.limit
