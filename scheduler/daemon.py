@@ -31,7 +31,6 @@ from scheduler.composition import (
 )
 from scheduler.core.admission import BackendLoad
 from scheduler.core.idle import only_people_can_move
-from scheduler.core.timing import night_of
 from scheduler.home import Home, make_folders, socket_address
 from scheduler.intake.spool import Spool, user_name
 from scheduler.intake.watch import watch_inbox
@@ -48,6 +47,7 @@ from scheduler.stages.estimate import Estimating
 from scheduler.stages.label import Labelling
 from scheduler.stages.poll import Polling
 from scheduler.stages.publish import Publishing
+from scheduler.stages.purse import purse_for
 from scheduler.stages.reconcile import Reconciling
 from scheduler.stages.settle import Settling
 from scheduler.stages.submit import Submitting
@@ -224,9 +224,9 @@ def _is_idle(kit: Kit, tx: Tx) -> bool:
         return False
     loads = tx.fill_loads([BackendLoad(name, r.paid, r.slots) for name, r in rules.items() if r.enabled])
     heads = {load.name: tx.queue_heads(load.name, now_us, load.slots + LOOK_PAST) for load in loads}
-    night = tx.night_books(night_of(now_us, kit.rules.zone).key)
+    purse = purse_for(tx, [job for jobs in heads.values() for job in jobs], kit.rules, now_us)
     counts = tx.state_counts(since_us=now_us)
-    return only_people_can_move(counts, heads, loads, night, kit.rules.doubt_limits, now_us)
+    return only_people_can_move(counts, heads, loads, purse, kit.rules.doubt_limits, now_us)
 
 
 def prepare(home: Home, config_file: Path | None) -> Place:

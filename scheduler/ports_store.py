@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from scheduler.core.admission import BackendLoad, Candidate, NightBooks, Pause
+from scheduler.core.admission import BackendLoad, Candidate, Pause
+from scheduler.core.caps import CapBooks, Window
 from scheduler.core.job import JobRef
+from scheduler.core.ledger import Grant
 from scheduler.core.lifecycle import AttemptEvent, JobEvent, JobState
 from scheduler.core.records import (
     ArmingRecord,
@@ -31,6 +33,7 @@ from scheduler.core.records import (
     UnpricedJob,
 )
 from scheduler.core.settlement import Settlement
+from scheduler.core.spending import Spending
 from scheduler.core.task import Accepted, Completed
 
 T = TypeVar("T")
@@ -66,19 +69,25 @@ class EstimateTx(JobMoves, Protocol):
         """Leave a waiting job waiting behind a gate of its own, and count the failure."""
 
 
-class AdmissionTx(JobMoves, Protocol):
+class FundsTx(Protocol):
+    """Reading what there is to spend."""
+
+    def arming(self) -> ArmingRecord | None:
+        """The arming in force, whichever night it is for; None when disarmed."""
+
+    def cap_books(self, windows: Sequence[Window]) -> list[tuple[Window, CapBooks]]: ...
+
+    def grants_of(self, provider: str) -> list[Grant]: ...
+
+
+class AdmissionTx(JobMoves, FundsTx, Protocol):
     def waiting_backends(self) -> list[str]: ...
 
     def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
         """Fill in flight, doubts and pauses from rows."""
 
-    def arming(self) -> ArmingRecord | None:
-        """The arming in force, whichever night it is for; None when disarmed."""
-
-    def night_books(self, key: str) -> NightBooks: ...
-
-    def prepared_estimates(self) -> dict[str, int]:
-        """Estimates of admitted attempts that have not been sent, in micro-dollars by backend."""
+    def prepared_candidates(self) -> list[Candidate]:
+        """Jobs that are admitted and not sent yet: no hold stands for them, and they count all the same."""
 
     def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]: ...
 
@@ -86,14 +95,16 @@ class AdmissionTx(JobMoves, Protocol):
         """Admit jobs, each with a prepared attempt of the given id; returns those that still waited."""
 
 
-class SubmissionTx(JobMoves, Protocol):
+class SubmissionTx(JobMoves, FundsTx, Protocol):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]: ...
 
-    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int) -> bool:
+    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int, accept_overage: bool) -> bool:
         """PREPARED → SUBMITTING with posts = 1; False: not ours to send any more."""
 
-    def take_hold(self, attempt_id: str, night: str, amount_microusd: int, at_us: int) -> bool:
-        """Reserve money under the night's cap by one conditional update; False: it does not fit."""
+    def candidate_of(self, job_id: int) -> Candidate: ...
+
+    def take_hold(self, attempt_id: str, spending: Spending, at_us: int) -> str | None:
+        """Reserve under every cap and grant by conditional updates; a sentence says what has no room."""
 
     def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
         """The last look before the first byte: None to send, or the sentence why not."""
@@ -156,7 +167,7 @@ class PublishTx(Protocol):
 class ReconcileTx(SubmissionTx, Protocol):
     def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]: ...
 
-    def write_off(self, attempt_id: str, at_us: int, reason: str) -> bool:
+    def write_off(self, attempt_id: str, at_us: int, actor: str, reason: str) -> bool:
         """IN_DOUBT → WRITTEN_OFF; the whole hold is posted: the money counts as spent."""
 
 
@@ -194,15 +205,14 @@ class PeopleTx(ReconcileTx, Protocol):
 
     def quote_of(self, job_id: int) -> str | None: ...
 
-    def candidate_of(self, job_id: int) -> Candidate: ...
-
     def ask_cancel(self, job_id: int, at_us: int) -> None: ...
 
-    def arm(self, record: ArmingRecord, night: str) -> None: ...
+    def arm(self, record: ArmingRecord, night: Window) -> None: ...
 
     def disarm(self, actor: str, reason: str, at_us: int) -> bool: ...
 
-    def in_doubt_microusd(self, night: str) -> int: ...
+    def in_doubt_use(self, window_key: str) -> int:
+        """What attempts in doubt hold of a cap's window."""
 
     def state_counts(self, since_us: int) -> dict[str, int]:
         """Jobs per state: all unfinished ones, and those that ended since `since_us`."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from scheduler.core.admission import BackendLoad, Gate, NightBooks, backend_gates
+from scheduler.core.admission import BackendLoad, Gate, backend_gates
+from scheduler.core.caps import CapBooks
 from scheduler.core.job import job_label
 from scheduler.core.money import Credits, Money
 from scheduler.core.records import (
@@ -114,18 +115,17 @@ def batch_view(batch: BatchRecord) -> BatchView:
     }
 
 
-def night_view(night: Night, books: NightBooks, in_doubt_microusd: int) -> NightView:
-    armed = books.limit_microusd is not None
+def night_view(night: Night, armed: bool, books: CapBooks, in_doubt_microusd: int) -> NightView:
     return {
         "key": night.key,
         "name": night.name,
         "opens_at": iso(night.opens_us),
         "closes_at": iso(night.closes_us),
-        "limit_usd": usd(books.limit_microusd),
-        "held_usd": Money(books.held_microusd).decimal_text(),
-        "posted_usd": Money(books.posted_microusd).decimal_text(),
+        "limit_usd": usd(books.limit) if armed else None,
+        "held_usd": Money(books.held).decimal_text(),
+        "posted_usd": Money(books.posted).decimal_text(),
         "in_doubt_usd": Money(in_doubt_microusd).decimal_text(),
-        "free_usd": usd(books.free_microusd) if armed else None,
+        "free_usd": usd(books.free) if armed else None,
     }
 
 

@@ -1,19 +1,22 @@
 """Caps: how much of a measure may be used, by whom, over which period. Nested caps all hold.
 
 A cap limits a *measure* in a *scope* over a *period*. `limit` None is unlimited and 0 is nothing. What is used
-is counted per occurrence: one alice-cap each night is one window `night:2026-11-22/user:alice`.
+is counted per occurrence: a cap on each user's cost each night has one window for each user and night,
+`people/cost/night:2026-11-22/user:alice`. Windows of one cap follow each other without gap or overlap.
 """
 
 from __future__ import annotations
 
-import calendar
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
-from scheduler.core.money import Credits, Money
-from scheduler.core.timing import night_of, to_datetime, to_us
+from scheduler.core.money import LARGEST_MICRO, Credits, Money
+from scheduler.core.timing import to_datetime, to_us
+
+_NOON, _MIDNIGHT = time(12), time(0)
+_DAY = timedelta(days=1)
 
 
 class Measure(StrEnum):
@@ -57,13 +60,21 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What one attempt may use, at most: micro-dollars, micro-credits, shots, tasks."""
+    """What one attempt may use, at most: micro-dollars, micro-credits, shots, tasks.
+
+    Raises ValueError for a negative amount: reserving it would make room for others.
+    """
 
     cost_microusd: int
     overage_microusd: int = 0
     credits_microcredits: int = 0
     shots: int = 0
     tasks: int = 1
+
+    def __post_init__(self) -> None:
+        for measure in Measure:
+            if self.of(measure) < 0:
+                raise ValueError(f"a use of {self.of(measure)} {measure} is negative")
 
     def of(self, measure: Measure) -> int:
         match measure:
@@ -114,23 +125,44 @@ class Window:
     resets_us: int | None
 
 
-def _midnight(day: date, zone: tzinfo) -> int:
-    """The first instant of a local day; on a day whose midnight does not exist, the first that does."""
-    return to_us(datetime.combine(day, time(0), tzinfo=zone).astimezone(UTC))
+def _begins_us(day: date, at: time, zone: tzinfo) -> int:
+    """The instant of a local time; one that the clock skips is read with the offset from before the skip.
+
+    So a midnight that daylight saving skips is the instant of the change, and a whole day that the calendar
+    skips (Apia, 2011-12-30) begins when the next one does.
+    """
+    return to_us(datetime.combine(day, at, tzinfo=zone).astimezone(UTC))
+
+
+def _latest_begun(now_us: int, at: time, zone: tzinfo) -> date:
+    """The latest local day whose `at` has come.
+
+    It compares instants, because the date on the wall is not enough: where the clock is put back over midnight
+    it returns to yesterday, and yesterday's cap must not be open twice.
+    """
+    day = to_datetime(now_us).astimezone(zone).date() + _DAY
+    while _begins_us(day, at, zone) > now_us:
+        day -= _DAY
+    return day
 
 
 def period_of(period: Period, now_us: int, zone: tzinfo) -> tuple[str, int | None]:
-    """The name of the occurrence that `now_us` is in, and when it ends."""
-    today = to_datetime(now_us).astimezone(zone).date()
+    """The name of the occurrence that `now_us` is in, and the instant when the next one begins.
+
+    A night is noon to noon as in `timing.night_of`; its name is the local date of its first noon.
+    """
     match period:
         case Period.NIGHT:
-            night = night_of(now_us, zone)
-            return night.key, night.closes_us
+            first = _latest_begun(now_us, _NOON, zone)
+            return first.isoformat(), _begins_us(first + _DAY, _NOON, zone)
         case Period.DAY:
-            return today.isoformat(), _midnight(today + timedelta(days=1), zone)
+            day = _latest_begun(now_us, _MIDNIGHT, zone)
+            return day.isoformat(), _begins_us(day + _DAY, _MIDNIGHT, zone)
         case Period.MONTH:
-            after = today.replace(day=1) + timedelta(days=calendar.monthrange(today.year, today.month)[1])
-            return f"{today:%Y-%m}", _midnight(after, zone)
+            first = _latest_begun(now_us, _MIDNIGHT, zone).replace(day=1)
+            # Day 1 and 31 days are always in the next month.
+            after = (first + 31 * _DAY).replace(day=1)
+            return f"{first:%Y-%m}", _begins_us(after, _MIDNIGHT, zone)
         case Period.JOB | Period.TOTAL:
             return "", None
 
@@ -143,11 +175,10 @@ def window_of(cap: Cap, spender: Spender, now_us: int) -> Window | None:
     when, resets_us = period_of(cap.period, now_us, cap.zone)
     if cap.period is Period.JOB:
         when = str(spender.job)
-    parts = [
-        f"{cap.period}:{when}" if when else str(cap.period),
-        f"{cap.scope}:{who}" if who else str(cap.scope),
-    ]
-    return Window(cap, f"{cap.name}/{'/'.join(parts)}", resets_us)
+    period = f"{cap.period}:{when}" if when else str(cap.period)
+    whose = f"{cap.scope}:{who}" if who else str(cap.scope)
+    # The measure is part of it: a cap whose measure is changed must not count shots on top of dollars.
+    return Window(cap, f"{cap.name}/{cap.measure}/{period}/{whose}", resets_us)
 
 
 def windows_of(caps: Iterable[Cap], spender: Spender, now_us: int) -> list[Window]:
@@ -185,8 +216,83 @@ def amount_text(measure: Measure, amount: int) -> str:
         case Measure.COST | Measure.OVERAGE:
             return str(Money(amount))
         case Measure.CREDITS:
-            return f"{Credits(amount)} credits"
-        case Measure.SHOTS:
-            return f"{amount} shots"
-        case Measure.TASKS:
-            return f"{amount} tasks"
+            sign = "-" if amount < 0 else ""
+            number = f"{sign}{Credits(abs(amount))}"
+        case Measure.SHOTS | Measure.TASKS:
+            number = str(amount)
+    return f"{number} {measure.removesuffix('s') if number == '1' else measure}"
+
+
+#: Whoever these name is not chosen in a configuration: numbers are given later, and everyone is everyone.
+_NAMELESS = frozenset({Scope.EVERYONE, Scope.BATCH, Scope.JOB})
+
+
+def problems_of(caps: Sequence[Cap]) -> list[str]:
+    """Why a set of caps is refused, one sentence with its fix each; empty means that it says one thing only."""
+    found = [problem for cap in caps for problem in _problems_alone(cap)]
+    for index, cap in enumerate(caps):
+        for other in caps[:index]:
+            problem = _problem_beside(other, cap)
+            if problem:
+                found.append(problem)
+    return found
+
+
+def _problems_alone(cap: Cap) -> Iterator[str]:
+    if not cap.name.strip() or "/" in cap.name:
+        yield f"cap {cap.name!r}: its name is part of the books' keys: it must not be blank or contain '/'"
+    if cap.limit is not None and cap.limit < 0:
+        yield f"cap {cap.name!r}: limit {cap.limit} is negative; 0 is nothing, null is unlimited"
+    if cap.limit is not None and cap.limit > LARGEST_MICRO:
+        yield f"cap {cap.name!r}: limit {cap.limit} is larger than any bill; null is unlimited"
+    if cap.of is None:
+        return
+    if cap.scope in _NAMELESS:
+        yield f"cap {cap.name!r}: of = {cap.of!r} means nothing for scope {cap.scope}: remove it"
+    elif not cap.of.strip():
+        yield f"cap {cap.name!r}: of is blank: name a {cap.scope}, or remove it for each {cap.scope}"
+    elif cap.scope is Scope.BACKEND and not all(cap.of.partition(":")):
+        # It would never match: the books know backends by their full names only.
+        yield f"cap {cap.name!r}: of = {cap.of!r} is no full name of a backend: write 'provider:device'"
+
+
+def _problem_beside(first: Cap, second: Cap) -> str | None:
+    if first.name == second.name:
+        return f"cap {first.name!r} is there twice: give the second another name"
+    if _subject(first) != _subject(second):
+        return None
+    if first.of == second.of:
+        if first.limit == second.limit:
+            return None
+        return (
+            f"caps {first.name!r} and {second.name!r} limit the same thing to {_limit_text(first)} and to "
+            f"{_limit_text(second)}: keep one"
+        )
+    if first.of is not None and second.of is not None:
+        return None
+    each, one = (first, second) if first.of is None else (second, first)
+    if each.limit is None or (one.limit is not None and one.limit <= each.limit):
+        return None
+    # All caps hold, so what looks like an exception would be none; its author has to see that now.
+    return (
+        f"cap {one.name!r} would let {one.of} use {_limit_text(one)}, but {each.name!r} stops each "
+        f"{one.scope} at {_limit_text(each)}: lower it, or raise {each.name!r}"
+    )
+
+
+def _subject(cap: Cap) -> tuple[str, ...]:
+    """What a cap counts, without whose it is: two ways to say `each job by itself` are one."""
+    scope, period = cap.scope, cap.period
+    if cap.of is None and scope in _NAMELESS and Period.JOB in (period, _job_period(cap)):
+        return cap.measure, "each job"
+    calendar = () if period in (Period.JOB, Period.TOTAL) else (str(cap.zone),)
+    return cap.measure, scope, period, *calendar
+
+
+def _job_period(cap: Cap) -> Period:
+    """A job's total is its use per job."""
+    return Period.JOB if cap.scope is Scope.JOB and cap.period is Period.TOTAL else cap.period
+
+
+def _limit_text(cap: Cap) -> str:
+    return "unlimited" if cap.limit is None else amount_text(cap.measure, cap.limit)

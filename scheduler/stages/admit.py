@@ -6,12 +6,12 @@ beside them, so two passes can never hand out the same slot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scheduler.core.admission import BackendLoad, decide
-from scheduler.core.timing import night_of
 from scheduler.ports import Kit
 from scheduler.ports_store import AdmissionTx
+from scheduler.stages.purse import purse_for
 
 #: Heads looked at beyond the free slots: so many unaffordable jobs may stand before an affordable one.
 LOOK_PAST = 100
@@ -37,11 +37,13 @@ class Admitting:
         }
         if not any(heads.values()):
             return 0
-        night = tx.night_books(night_of(now_us, self.kit.rules.zone).key)
-        # Admitted but not sent yet: no hold stands for it, and it must not be promised twice.
-        promised = sum(cost for name, cost in tx.prepared_estimates().items() if self._is_paid(name))
-        night = replace(night, held_microusd=night.held_microusd + promised)
-        decision = decide(loads, heads, night, self.kit.rules.doubt_limits, now_us)
+        candidates = [job for jobs in heads.values() for job in jobs]
+        prepared = [job for job in tx.prepared_candidates() if self._is_paid(job.backend)]
+        purse = purse_for(tx, [*candidates, *prepared], self.kit.rules, now_us)
+        for job in prepared:
+            # Admitted but not sent yet: no hold stands for it, and its money must not be promised twice.
+            purse = purse.after(job, now_us)
+        decision = decide(loads, heads, purse, self.kit.rules.doubt_limits, now_us)
         return len(tx.prepare_attempts([(job, self.kit.new_id()) for job in decision.admitted], now_us))
 
     def _is_paid(self, name: str) -> bool:

@@ -7,23 +7,24 @@ No transaction is open during the call. A crash anywhere leaves SUBMITTING, whic
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scheduler.core.lifecycle import AttemptEvent, JobEvent
 from scheduler.core.records import PreparedAttempt
+from scheduler.core.spending import Spending
 from scheduler.core.task import NotSent, Outcome
-from scheduler.core.timing import night_of
 from scheduler.errors import TryAgain
 from scheduler.ports import Kit, Provider, ReplyFiles, ReplySlot
 from scheduler.ports_store import SubmissionTx
 from scheduler.stages.outcome import Sent, record_outcome
+from scheduler.stages.purse import purse_for
 
 #: How long to wait before an outcome that could not be written is tried again.
 _WRITE_AGAIN_S = 1.0
 
 
 class _NoHold(Exception):
-    """The night's cap cannot hold this attempt: the intent is rolled back with it."""
+    """The money cannot be held: the intent is rolled back with it. Its text says what is short."""
 
 
 @dataclass(slots=True)
@@ -79,32 +80,50 @@ class Submitting:
             self.kit.log("cannot send", attempt=attempt.attempt_id, reason=full.message)
             await self.kit.clock.sleep(_WRITE_AGAIN_S)
             return
-        if not await self._intend(attempt, rules.paid):
+        intended = await self._intend(attempt, rules.paid)
+        if intended is None:
             slot.release()
             return
-        sent, outcome = await self._send(provider, attempt, rules.paid)
+        sent, outcome = await self._send(provider, intended, rules.paid)
         await self._record(sent, outcome, slot)
 
-    async def _intend(self, attempt: PreparedAttempt, paid: bool) -> bool:
-        """Commit the intent and its hold; False when this attempt is not to be sent (now)."""
+    async def _intend(self, attempt: PreparedAttempt, paid: bool) -> PreparedAttempt | None:
+        """Commit the intent and its hold; None when this attempt is not to be sent (now)."""
         try:
             return await self.kit.store.write(lambda tx: self._commit_intent(tx, attempt, paid))
-        except _NoHold:
-            await self._give_up(attempt, "tonight's cap has no room for it, or paid submission was disarmed")
+        except _NoHold as refused:
+            await self._give_up(attempt, str(refused))
         except TryAgain as trouble:
             self.kit.log("intent not written", attempt=attempt.attempt_id, reason=trouble.message)
             await self.kit.clock.sleep(_WRITE_AGAIN_S)
-        return False
+        return None
 
-    def _commit_intent(self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool) -> bool:
+    def _commit_intent(
+        self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool
+    ) -> PreparedAttempt | None:
+        """Intent and everything it may cost, all or nothing; returns the attempt as it goes on the wire."""
         now_us = self.kit.clock.now_us()
-        if not tx.commit_intent(attempt.attempt_id, now_us, now_us + self.kit.rules.send_within_us):
-            return False
-        if paid:
-            night = night_of(now_us, self.kit.rules.zone).key
-            if not tx.take_hold(attempt.attempt_id, night, attempt.estimate_microusd, now_us):
-                raise _NoHold
-        return True
+        spending = self._plan(tx, attempt, now_us) if paid else None
+        accept_overage = spending.accept_overage if spending else False
+        not_after_us = now_us + self.kit.rules.send_within_us
+        if not tx.commit_intent(attempt.attempt_id, now_us, not_after_us, accept_overage):
+            return None
+        if spending is not None:
+            blocked = tx.take_hold(attempt.attempt_id, spending, now_us)
+            if blocked is not None:
+                raise _NoHold(blocked)
+        return replace(attempt, request=replace(attempt.request, accept_overage=accept_overage))
+
+    def _plan(self, tx: SubmissionTx, attempt: PreparedAttempt, now_us: int) -> Spending:
+        """Decide once more, in this very transaction, what may be held. Raises _NoHold."""
+        job = replace(tx.candidate_of(attempt.job_id), estimate_microusd=attempt.estimate_microusd)
+        purse = purse_for(tx, [job], self.kit.rules, now_us)
+        if not purse.armed:
+            raise _NoHold("paid submission was disarmed")
+        spending, refusals = purse.plan(job, now_us)
+        if spending is None:
+            raise _NoHold("; ".join(refusal.sentence for refusal in refusals))
+        return spending
 
     async def _give_up(self, attempt: PreparedAttempt, reason: str) -> None:
         def send_back(tx: SubmissionTx) -> None:

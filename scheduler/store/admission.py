@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Row, Select, bindparam, func, insert, select, update
 
-from scheduler.core.admission import BackendLoad, Candidate, NightBooks, Pause
+from scheduler.core.admission import BackendLoad, Candidate, Pause
 from scheduler.core.lifecycle import ATTEMPT_IN_FLIGHT, AttemptState, JobEvent, JobState
 from scheduler.core.records import ArmingRecord, Quote, UnpricedJob
 from scheduler.core.task import RunRequest
 from scheduler.store.moves import Moves, in_states, is_state
-from scheduler.store.schema import armings, attempts, circuits, job_events, jobs, nights, pauses, quotes
+from scheduler.store.schema import armings, attempts, circuits, job_events, jobs, pauses, quotes
 
 _WAITING = is_state(jobs.c.state, JobState.WAITING)
 _UNPRICED_JOB = jobs.c.estimate_microusd.is_(None)
@@ -76,6 +76,18 @@ CANDIDATE_COLUMNS = (
     jobs.c.wait_until_us,
     jobs.c.wait_code,
     jobs.c.reason,
+    jobs.c.user,
+    jobs.c.project,
+    jobs.c.batch_id,
+    jobs.c.ordinal,
+    jobs.c.shots,
+    jobs.c.accept_overage,
+    jobs.c.approved_microusd,
+)
+_PROMISED = (
+    select(*CANDIDATE_COLUMNS)
+    .select_from(attempts.join(jobs, jobs.c.id == attempts.c.job_id))
+    .where(is_state(attempts.c.state, AttemptState.PREPARED))
 )
 _HEADS = (
     select(*CANDIDATE_COLUMNS)
@@ -105,12 +117,6 @@ _IN_DOUBT = (
     .where(attempts.c.state == AttemptState.IN_DOUBT.value)
     .group_by(attempts.c.backend)
 )
-_PROMISED = (
-    select(attempts.c.backend, func.sum(attempts.c.estimate_microusd))
-    .where(is_state(attempts.c.state, AttemptState.PREPARED))
-    .group_by(attempts.c.backend)
-)
-_NIGHT = select(nights).where(nights.c.key == bindparam("_key"))
 _LAST_TRY = (
     select(attempts.c.job_id, func.max(attempts.c.ordinal))
     .where(attempts.c.job_id.in_(bindparam("_ids", expanding=True)))
@@ -121,7 +127,21 @@ _ATTEMPTS, _QUOTES, _EVENTS = insert(attempts), insert(quotes), insert(job_event
 
 
 def candidate(row: Any) -> Candidate:
-    return Candidate(row.id, row.backend, row.estimate_microusd, row.wait_until_us, row.wait_code, row.reason)
+    return Candidate(
+        job_id=row.id,
+        backend=row.backend,
+        estimate_microusd=row.estimate_microusd,
+        wait_until_us=row.wait_until_us,
+        wait_code=row.wait_code,
+        wait_reason=row.reason,
+        user=row.user,
+        project=row.project,
+        batch_id=row.batch_id,
+        shots=row.shots,
+        accept_overage=row.accept_overage,
+        approved_microusd=row.approved_microusd,
+        label=f"{row.batch_id}.{row.ordinal}",
+    )
 
 
 class Admission(Moves):
@@ -185,19 +205,8 @@ class Admission(Moves):
             for load in loads
         ]
 
-    def night_books(self, key: str) -> NightBooks:
-        row = self._c.execute(_NIGHT, {"_key": key}).first()
-        arming = self.arming()
-        in_force = arming is not None and arming.once_night in (None, key)
-        if row is None:
-            return NightBooks(key, arming.night_limit_microusd if arming and in_force else None)
-        # A cap lives in its row once the night has one; disarmed, nothing more may be promised under it.
-        return NightBooks(
-            key, row.limit_microusd if in_force else None, row.held_microusd, row.posted_microusd
-        )
-
-    def prepared_estimates(self) -> dict[str, int]:
-        return {name: int(micro) for name, micro in self._c.execute(_PROMISED)}
+    def prepared_candidates(self) -> list[Candidate]:
+        return [candidate(row) for row in self._c.execute(_PROMISED)]
 
     def arming(self) -> ArmingRecord | None:
         row = self._c.execute(_LAST_ARMING).first()

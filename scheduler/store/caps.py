@@ -6,7 +6,7 @@ it all or nothing: when one window has no room, it is rolled back whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, case, insert, or_, select, update
@@ -126,10 +126,11 @@ class CapRows(Moves):
             self._c.execute(_RELEASE, {"_key": row.window_key, "_amount": row.amount})
             self._c.execute(_SETTLE_PART, {"_id": attempt_id, "_key": row.window_key, "_used": 0})
 
-    def settle_caps(self, attempt_id: str, used: Use) -> None:
-        """Turn what an attempt holds into what it used, each exactly once."""
+    def settle_caps(self, attempt_id: str, used: Mapping[Measure, int | None]) -> None:
+        """Turn what an attempt holds into what it used, each exactly once; None: all that was held."""
         for row in self._c.execute(_PARTS_OF, {"_id": attempt_id}).all():
-            amount = used.of(Measure(row.measure))
+            known = used.get(Measure(row.measure))
+            amount = row.amount if known is None else known
             values = {"_key": row.window_key, "_amount": row.amount, "_used": amount}
             self._c.execute(_SETTLE, values)
             self._c.execute(_SETTLE_PART, {"_id": attempt_id, "_key": row.window_key, "_used": amount})

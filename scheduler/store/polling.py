@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
 
-from scheduler.core.lifecycle import AttemptState, HoldState, JobEvent
+from scheduler.core.lifecycle import AttemptState, JobEvent
 from scheduler.core.records import FinishedTask, OpenTask
 from scheduler.core.settlement import Settlement
 from scheduler.core.task import Completed, CostFacts
@@ -194,13 +194,7 @@ class Polling(Submission):
             if task.attempt_id not in ours:
                 continue
             if task.hold_microusd is not None:
-                self.close_hold(
-                    task.attempt_id,
-                    HoldState.POSTED,
-                    posted=settlement.posted_microusd,
-                    overrun=settlement.overrun_microusd,
-                    evidence=settlement.evidence,
-                )
+                self.post_hold(task.attempt_id, task.cost, None, "nightshot", settlement.evidence, at_us)
             self._end_job(task, settlement, at_us)
 
     def _end_job(self, task: FinishedTask, settlement: Settlement, at_us: int) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
 
+from scheduler.core.caps import Measure
+from scheduler.core.ledger import Kind, Posting, settle_entries
 from scheduler.core.lifecycle import (
     AttemptEvent,
     AttemptState,
@@ -19,11 +21,14 @@ from scheduler.core.lifecycle import (
     attempt_states_before,
 )
 from scheduler.core.records import LostAttempt, PreparedAttempt
-from scheduler.core.task import Accepted
+from scheduler.core.spending import Spending
+from scheduler.core.task import Accepted, CostFacts
 from scheduler.core.timing import iso
 from scheduler.store.admission import REQUEST_COLUMNS, Admission, request_of, with_circuit
+from scheduler.store.caps import CapRows
+from scheduler.store.ledger import LedgerRows
 from scheduler.store.moves import in_states, is_state
-from scheduler.store.schema import attempts, holds, jobs, nights, pauses
+from scheduler.store.schema import attempts, holds, jobs, pauses
 
 _A = AttemptState
 _ID = attempts.c.id == bindparam("_id")
@@ -45,15 +50,8 @@ _INTENT = (
         posts=1,
         sent_us=bindparam("_at"),
         send_not_after_us=bindparam("_not_after"),
+        accept_overage=bindparam("_accept_overage"),
     )
-)
-_RESERVE = (
-    update(nights)
-    .where(
-        nights.c.key == bindparam("_night"),
-        nights.c.held_microusd + nights.c.posted_microusd + bindparam("_amount") <= nights.c.limit_microusd,
-    )
-    .values(held_microusd=nights.c.held_microusd + bindparam("_amount"))
 )
 _HOLD = insert(holds)
 _GATE = (
@@ -112,8 +110,10 @@ _END = {
         AttemptEvent.WRITE_OFF,
     )
 }
-_OPEN_HOLD = select(holds).where(
-    holds.c.attempt_id == bindparam("_id"), holds.c.state == HoldState.OPEN.value
+_OPEN_HOLD = (
+    select(holds, attempts.c.provider)
+    .join(attempts, attempts.c.id == holds.c.attempt_id)
+    .where(holds.c.attempt_id == bindparam("_id"), holds.c.state == HoldState.OPEN.value)
 )
 _CLOSE_HOLD = (
     update(holds)
@@ -125,14 +125,6 @@ _CLOSE_HOLD = (
         evidence=bindparam("_evidence"),
     )
 )
-_MOVE_MONEY = (
-    update(nights)
-    .where(nights.c.key == bindparam("_night"))
-    .values(
-        held_microusd=nights.c.held_microusd - bindparam("_release"),
-        posted_microusd=nights.c.posted_microusd + bindparam("_post"),
-    )
-)
 _LOST = (
     select(attempts.c.id, attempts.c.job_id, attempts.c.backend, attempts.c.state)
     .where(in_states(attempts.c.state, {_A.SUBMITTING, _A.IN_DOUBT}))
@@ -141,7 +133,11 @@ _LOST = (
 )
 
 
-class Submission(Admission):
+def _closing(attempt_id: str, state: HoldState, evidence: str) -> dict[str, Any]:
+    return {"_id": attempt_id, "_state": state.value, "_evidence": evidence, "_posted": None, "_overrun": 0}
+
+
+class Submission(Admission, CapRows, LedgerRows):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]:
         rows = self._c.execute(_PREPARED, {"_limit": limit + len(without)})
         found = [
@@ -151,30 +147,30 @@ class Submission(Admission):
         ]
         return found[:limit]
 
-    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int) -> bool:
-        values = {"_id": attempt_id, "_at": at_us, "_not_after": not_after_us}
+    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int, accept_overage: bool) -> bool:
+        values = {
+            "_id": attempt_id,
+            "_at": at_us,
+            "_not_after": not_after_us,
+            "_accept_overage": accept_overage,
+        }
         return self._c.execute(_INTENT, values).rowcount == 1
 
-    def take_hold(self, attempt_id: str, night: str, amount_microusd: int, at_us: int) -> bool:
-        books = self.night_books(night)
-        if books.limit_microusd is None:
-            return False
-        self._open_night(night, books.limit_microusd, at_us)
-        reserved = self._c.execute(_RESERVE, {"_night": night, "_amount": amount_microusd})
-        if reserved.rowcount != 1:
-            return False
+    def take_hold(self, attempt_id: str, spending: Spending, at_us: int) -> str | None:
+        """Reserve what an attempt may use; a sentence says what has no room, and then all is rolled back."""
         row = {
             "attempt_id": attempt_id,
-            "night": night,
-            "amount_microusd": amount_microusd,
+            "amount_microusd": spending.use.cost_microusd,
+            "overage_microusd": spending.use.overage_microusd,
             "state": HoldState.OPEN.value,
         }
         self._c.execute(_HOLD, row)
-        return True
-
-    def _open_night(self, night: str, limit_microusd: int, at_us: int) -> None:
-        row = {"key": night, "limit_microusd": limit_microusd, "opened_us": at_us}
-        self.insert_ignoring(nights, [row])
+        blocked = self.reserve_caps(attempt_id, spending.windows, spending.use, at_us)
+        if blocked is not None:
+            return f"cap {blocked.cap.name} has no room left for it"
+        if not self.hold_credits(attempt_id, spending.credit_parts):
+            return "the credits it was promised went to another job"
+        return None
 
     def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
         row = self._c.execute(_GATE, {"_id": attempt_id}).first()
@@ -209,20 +205,16 @@ class Submission(Admission):
     ) -> bool:
         if not self._end(attempt_id, event, at_us, reason, raw):
             return False
-        self.close_hold(attempt_id, HoldState.VOIDED, posted=None, overrun=0, evidence=reason)
+        self.void_hold(attempt_id, reason)
         return True
 
     def lose_sight(self, attempt_id: str, at_us: int, reason: str, raw: str = "") -> bool:
         return self._end(attempt_id, AttemptEvent.LOSE_SIGHT, at_us, reason, raw)
 
-    def write_off(self, attempt_id: str, at_us: int, reason: str) -> bool:
+    def write_off(self, attempt_id: str, at_us: int, actor: str, reason: str) -> bool:
         if not self._end(attempt_id, AttemptEvent.WRITE_OFF, at_us, reason, ""):
             return False
-        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
-        if held is not None:
-            self.close_hold(
-                attempt_id, HoldState.POSTED, posted=held.amount_microusd, overrun=0, evidence=reason
-            )
+        self.post_hold(attempt_id, CostFacts(), Kind.WRITE_OFF, actor, reason, at_us)
         return True
 
     def _end(self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str) -> bool:
@@ -231,23 +223,43 @@ class Submission(Admission):
             values["_at"] = at_us
         return self._c.execute(_END[event], values).rowcount == 1
 
-    def close_hold(
-        self, attempt_id: str, state: HoldState, *, posted: int | None, overrun: int, evidence: str
+    def void_hold(self, attempt_id: str, evidence: str) -> None:
+        """Give an open hold back, once; a free attempt has none."""
+        values = _closing(attempt_id, HoldState.VOIDED, evidence)
+        if self._c.execute(_CLOSE_HOLD, values).rowcount == 1:
+            self.release_caps(attempt_id)
+            self.unhold_credits(attempt_id)
+
+    def post_hold(
+        self, attempt_id: str, cost: CostFacts, kind: Kind | None, actor: str, evidence: str, at_us: int
     ) -> None:
-        """Close an open hold exactly once and move its money; a free attempt has none."""
+        """Close an open hold with what was used, once; a figure nobody named counts as all that was held."""
         held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
         if held is None:
             return
-        values = {
-            "_id": attempt_id,
-            "_state": state.value,
-            "_posted": posted,
-            "_overrun": overrun,
-            "_evidence": evidence,
-        }
-        if self._c.execute(_CLOSE_HOLD, values).rowcount == 1:
-            money = {"_night": held.night, "_release": held.amount_microusd, "_post": posted or 0}
-            self._c.execute(_MOVE_MONEY, money)
+        named = cost.estimated_cost_microusd
+        posted = held.amount_microusd if named is None else named
+        values = _closing(attempt_id, HoldState.POSTED, evidence)
+        values |= {"_posted": posted, "_overrun": max(0, posted - held.amount_microusd)}
+        if self._c.execute(_CLOSE_HOLD, values).rowcount != 1:
+            return
+        parts = self.credit_parts(attempt_id)
+        self.unhold_credits(attempt_id)
+        found, lines = settle_entries(parts, cost, held.provider, overage_held_microusd=held.overage_microusd)
+        if lines:
+            posting = Posting(
+                f"settle:{attempt_id}", kind or found, lines, evidence, actor, attempt_id=attempt_id
+            )
+            number = self.book(posting, at_us)
+            self._c.execute(update(holds).where(holds.c.attempt_id == attempt_id).values(txn_id=number))
+        self.settle_caps(
+            attempt_id,
+            {
+                Measure.COST: posted,
+                Measure.OVERAGE: cost.overage_microusd,
+                Measure.CREDITS: cost.credits_applied_microcredits,
+            },
+        )
 
     def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]:
         rows = self._c.execute(_LOST, {"_limit": limit})

@@ -108,7 +108,7 @@ def _resolve(desk: Desk, caller: Caller, args: ResolveArgs, tx: Tx) -> str:
             tx.move_job(job.job_id, JobEvent.SEND_BACK, now_us, evidence)
             return f"{args.job} waits again; its hold is given back"
         case "written-off":
-            tx.write_off(attempt.attempt_id, now_us, evidence)
+            tx.write_off(attempt.attempt_id, now_us, caller.user, evidence)
             tx.move_job(job.job_id, JobEvent.FAIL, now_us, evidence, cost_microusd=attempt.hold_microusd)
             return f"{args.job} is given up; its whole hold counts as spent"
         case "accepted":

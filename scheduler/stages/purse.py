@@ -1,0 +1,54 @@
+"""The copy of the money that a decision is made on: caps with their books, grants with what is free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scheduler.core.admission import Candidate, Purse
+from scheduler.core.caps import Cap, Measure, Period, Scope, Window, window_of
+from scheduler.core.records import ArmingRecord
+from scheduler.core.rules import Rules
+from scheduler.core.spending import Funds
+from scheduler.core.timing import night_of
+from scheduler.ports_store import FundsTx
+
+#: The cap that `arm --night` sets.
+NIGHT_CAP = "night"
+
+
+def night_cap(limit_microusd: int | None, rules: Rules) -> Cap:
+    return Cap(NIGHT_CAP, Measure.COST, Scope.EVERYONE, Period.NIGHT, limit_microusd, zone=rules.zone)
+
+
+def night_window(rules: Rules, now_us: int, limit_microusd: int | None = 0) -> Window:
+    """Tonight's occurrence of the night's cap."""
+    night = night_of(now_us, rules.zone)
+    cap = night_cap(limit_microusd, rules)
+    return Window(cap, f"{cap.name}/{cap.period}:{night.key}/{cap.scope}", night.closes_us)
+
+
+def armed_tonight(arming: ArmingRecord | None, rules: Rules, now_us: int) -> bool:
+    return arming is not None and arming.once_night in (None, night_of(now_us, rules.zone).key)
+
+
+def caps_in_force(arming: ArmingRecord | None, rules: Rules) -> tuple[Cap, ...]:
+    limit = 0 if arming is None else arming.night_limit_microusd
+    return (night_cap(limit, rules), *rules.spending.caps)
+
+
+def purse_for(tx: FundsTx, jobs: Sequence[Candidate], rules: Rules, now_us: int) -> Purse:
+    """Everything that may decide about these jobs, read in one transaction."""
+    arming = tx.arming()
+    caps = caps_in_force(arming, rules)
+    windows = {
+        window.key: window
+        for job in jobs
+        for cap in caps
+        if (window := window_of(cap, job.spender, now_us)) is not None
+    }
+    providers = sorted({job.backend.partition(":")[0] for job in jobs})
+    funds = Funds(
+        {window.key: books for window, books in tx.cap_books(list(windows.values()))},
+        {provider: tx.grants_of(provider) for provider in providers},
+    )
+    return Purse(armed_tonight(arming, rules, now_us), caps, funds, rules.spending)
