@@ -1,4 +1,4 @@
-"""The first schema: batches, jobs, parts, attempts, results, the night's cap and who armed it."""
+"""The first schema: batches, jobs, parts, attempts, results; the journal, its caps and its holds."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,24 @@ ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    op.create_table(
+        "accounts",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("asset", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("guarded", sa.Boolean(), nullable=False),
+        sa.Column("posted", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("held", sa.BigInteger(), server_default="0", nullable=False),
+        sa.CheckConstraint("asset IN ('credit', 'usd')", name=op.f("ck_accounts_asset")),
+        sa.CheckConstraint(
+            "kind IN ('grant', 'outside', 'overage', 'payable', 'spent', 'unexplained', 'unplanned')",
+            name=op.f("ck_accounts_kind"),
+        ),
+        sa.CheckConstraint(
+            "held >= 0 AND (NOT guarded OR posted >= held)", name=op.f("ck_accounts_not_below_zero")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
+    )
     op.create_table(
         "armings",
         sa.Column("id", ROW_ID, autoincrement=True, nullable=False),
@@ -49,23 +67,46 @@ def upgrade() -> None:
         postgresql_where=sa.text("ended_us IS NULL"),
     )
     op.create_table(
+        "cap_limits",
+        sa.Column("id", ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("cap", sa.Text(), nullable=False),
+        sa.Column("window_key", sa.Text(), nullable=True),
+        sa.Column("limit_amount", sa.BigInteger(), nullable=True),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("limit_amount >= 0", name=op.f("ck_cap_limits_limit")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_cap_limits")),
+    )
+    op.create_index("ix_cap_limits_cap", "cap_limits", ["cap", "id"], unique=False)
+    op.create_table(
+        "cap_windows",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("cap", sa.Text(), nullable=False),
+        sa.Column("measure", sa.Text(), nullable=False),
+        sa.Column("limit_amount", sa.BigInteger(), nullable=True),
+        sa.Column("held", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("posted", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("excused", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("resets_us", sa.BigInteger(), nullable=True),
+        sa.Column("opened_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "measure IN ('cost', 'credits', 'overage', 'shots', 'tasks')", name=op.f("ck_cap_windows_measure")
+        ),
+        sa.CheckConstraint("held >= 0 AND posted >= 0 AND excused >= 0", name=op.f("ck_cap_windows_counts")),
+        sa.CheckConstraint(
+            "limit_amount IS NULL OR held + posted <= limit_amount + excused",
+            name=op.f("ck_cap_windows_kept"),
+        ),
+        sa.CheckConstraint("limit_amount IS NULL OR limit_amount >= 0", name=op.f("ck_cap_windows_limit")),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_cap_windows")),
+    )
+    op.create_index("ix_cap_windows_cap", "cap_windows", ["cap", "opened_us"], unique=False)
+    op.create_table(
         "circuits",
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_circuits")),
-    )
-    op.create_table(
-        "nights",
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("limit_microusd", sa.BigInteger(), nullable=False),
-        sa.Column("held_microusd", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("posted_microusd", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("opened_us", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint(
-            "limit_microusd >= 0 AND held_microusd >= 0 AND posted_microusd >= 0",
-            name=op.f("ck_nights_money"),
-        ),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_nights")),
     )
     op.create_table(
         "pauses",
@@ -82,6 +123,25 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("next", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_sequences")),
+    )
+    op.create_table(
+        "grants",
+        sa.Column("id", ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("amount_microcredits", sa.BigInteger(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("effective_us", sa.BigInteger(), nullable=False),
+        sa.Column("expires_us", sa.BigInteger(), nullable=True),
+        sa.Column("users", sa.Text(), nullable=False),
+        sa.Column("projects", sa.Text(), nullable=False),
+        sa.Column("backends", sa.Text(), nullable=False),
+        sa.CheckConstraint("amount_microcredits > 0", name=op.f("ck_grants_amount")),
+        sa.CheckConstraint("expires_us IS NULL OR expires_us > effective_us", name=op.f("ck_grants_dates")),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_grants_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_grants")),
+        sa.UniqueConstraint("account_id", name=op.f("uq_grants_account_id")),
     )
     op.create_table(
         "jobs",
@@ -107,6 +167,7 @@ def upgrade() -> None:
         sa.Column("cancel_asked_us", sa.BigInteger(), nullable=True),
         sa.Column("estimate_microusd", sa.BigInteger(), nullable=True),
         sa.Column("cost_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("approved_microusd", sa.BigInteger(), nullable=True),
         sa.Column("wait_code", sa.Text(), nullable=True),
         sa.Column("wait_until_us", sa.BigInteger(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
@@ -226,6 +287,7 @@ def upgrade() -> None:
         sa.Column("estimated_cost_microusd", sa.BigInteger(), nullable=True),
         sa.Column("credits_applied_microcredits", sa.BigInteger(), nullable=True),
         sa.Column("overage_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("accept_overage", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("failure", sa.Text(), nullable=True),
         sa.Column("never_runs", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
@@ -318,32 +380,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("provider_job_id IS NOT NULL"),
     )
     op.create_table(
-        "holds",
-        sa.Column("attempt_id", sa.Text(), nullable=False),
-        sa.Column("night", sa.Text(), nullable=False),
-        sa.Column("amount_microusd", sa.BigInteger(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("posted_microusd", sa.BigInteger(), nullable=True),
-        sa.Column("overrun_microusd", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("evidence", sa.Text(), nullable=True),
-        sa.CheckConstraint(
-            "(state = 'posted') = (posted_microusd IS NOT NULL)", name=op.f("ck_holds_posted")
-        ),
-        sa.CheckConstraint("state IN ('open', 'posted', 'voided')", name=op.f("ck_holds_state")),
-        sa.CheckConstraint("amount_microusd >= 0 AND overrun_microusd >= 0", name=op.f("ck_holds_money")),
-        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name=op.f("fk_holds_attempt_id")),
-        sa.ForeignKeyConstraint(["night"], ["nights.key"], name=op.f("fk_holds_night")),
-        sa.PrimaryKeyConstraint("attempt_id", name=op.f("pk_holds")),
-    )
-    op.create_index(
-        "ix_holds_open",
-        "holds",
-        ["night"],
-        unique=False,
-        sqlite_where=sa.text("state = 'open'"),
-        postgresql_where=sa.text("state = 'open'"),
-    )
-    op.create_table(
         "results",
         sa.Column("job_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("part_ordinal", sa.Integer(), autoincrement=False, nullable=False),
@@ -362,5 +398,113 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("job_id", "part_ordinal", name=op.f("pk_results")),
     )
+    op.create_table(
+        "txns",
+        sa.Column("id", ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("idem_key", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("attempt_id", sa.Text(), nullable=True),
+        sa.Column("reverses", sa.BigInteger(), nullable=True),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "kind IN ('adjust', 'correction', 'expire', 'grant', 'observe', 'refund', 'settle', 'settle_over', 'write_off')",
+            name=op.f("ck_txns_kind"),
+        ),
+        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name=op.f("fk_txns_attempt_id")),
+        sa.ForeignKeyConstraint(["reverses"], ["txns.id"], name=op.f("fk_txns_reverses")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_txns")),
+        sa.UniqueConstraint("idem_key", name=op.f("uq_txns_idem_key")),
+        sa.UniqueConstraint("reverses", name=op.f("uq_txns_reverses")),
+    )
+    op.create_table(
+        "entries",
+        sa.Column("txn_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("line", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("amount <> 0", name=op.f("ck_entries_not_zero")),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_entries_account_id")),
+        sa.ForeignKeyConstraint(["txn_id"], ["txns.id"], name=op.f("fk_entries_txn_id")),
+        sa.PrimaryKeyConstraint("txn_id", "line", name=op.f("pk_entries")),
+    )
+    op.create_index("ix_entries_account", "entries", ["account_id"], unique=False)
+    op.create_table(
+        "holds",
+        sa.Column("attempt_id", sa.Text(), nullable=False),
+        sa.Column("amount_microusd", sa.BigInteger(), nullable=False),
+        sa.Column("overage_microusd", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("posted_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("overrun_microusd", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("txn_id", sa.BigInteger(), nullable=True),
+        sa.Column("evidence", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(state = 'posted') = (posted_microusd IS NOT NULL)", name=op.f("ck_holds_posted")
+        ),
+        sa.CheckConstraint("state IN ('open', 'posted', 'voided')", name=op.f("ck_holds_state")),
+        sa.CheckConstraint(
+            "amount_microusd >= 0 AND overage_microusd >= 0 AND overrun_microusd >= 0",
+            name=op.f("ck_holds_money"),
+        ),
+        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name=op.f("fk_holds_attempt_id")),
+        sa.ForeignKeyConstraint(["txn_id"], ["txns.id"], name=op.f("fk_holds_txn_id")),
+        sa.PrimaryKeyConstraint("attempt_id", name=op.f("pk_holds")),
+        sa.UniqueConstraint("txn_id", name=op.f("uq_holds_txn_id")),
+    )
+    op.create_index(
+        "ix_holds_open",
+        "holds",
+        ["attempt_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    )
+    op.create_table(
+        "cap_parts",
+        sa.Column("attempt_id", sa.Text(), nullable=False),
+        sa.Column("window_key", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("settled", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("amount > 0 AND settled >= 0", name=op.f("ck_cap_parts_amount")),
+        sa.ForeignKeyConstraint(["attempt_id"], ["holds.attempt_id"], name=op.f("fk_cap_parts_attempt_id")),
+        sa.ForeignKeyConstraint(["window_key"], ["cap_windows.key"], name=op.f("fk_cap_parts_window_key")),
+        sa.PrimaryKeyConstraint("attempt_id", "window_key", name=op.f("pk_cap_parts")),
+    )
+    op.create_index("ix_cap_parts_window", "cap_parts", ["window_key"], unique=False)
+    op.create_table(
+        "hold_parts",
+        sa.Column("attempt_id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_hold_parts_amount")),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_hold_parts_account_id")),
+        sa.ForeignKeyConstraint(["attempt_id"], ["holds.attempt_id"], name=op.f("fk_hold_parts_attempt_id")),
+        sa.PrimaryKeyConstraint("attempt_id", "account_id", name=op.f("pk_hold_parts")),
+    )
+    op.create_index("ix_hold_parts_account", "hold_parts", ["account_id"], unique=False)
     numbers = sa.table("sequences", sa.column("name"), sa.column("next"))
     op.bulk_insert(numbers, [{"name": "batches", "next": 1}, {"name": "jobs", "next": 1}])
+    for statement in append_only(op.get_bind().dialect.name):
+        op.execute(statement)
+
+
+def append_only(dialect: str) -> list[str]:
+    """The journal is never edited: the database itself refuses."""
+    if dialect == "sqlite":
+        return [
+            f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            for table in ("entries", "txns")
+            for verb in ("UPDATE", "DELETE")
+        ]
+    function = (
+        "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"
+    )
+    return [function] + [
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+        for table in ("entries", "txns")
+    ]

@@ -1,7 +1,7 @@
 """Caps: how much of a measure may be used, by whom, over which period. Nested caps all hold.
 
-A cap limits a *measure* in a *scope* over a *period*. `limit` None is unlimited and 0 is nothing. What is used
-is counted per occurrence: a cap on each user's cost each night has one window for each user and night,
+A cap limits a *measure* in a *scope* over a *period*. `limit` None is unlimited and 0 is nothing. What is
+used is counted per occurrence: a cap on each user's cost each night has one window for each user and night,
 `people/cost/night:2026-11-22/user:alice`. Windows of one cap follow each other without gap or overlap.
 """
 
@@ -137,8 +137,8 @@ def _begins_us(day: date, at: time, zone: tzinfo) -> int:
 def _latest_begun(now_us: int, at: time, zone: tzinfo) -> date:
     """The latest local day whose `at` has come.
 
-    It compares instants, because the date on the wall is not enough: where the clock is put back over midnight
-    it returns to yesterday, and yesterday's cap must not be open twice.
+    It compares instants, because the date on the wall is not enough: where the clock is put back over
+    midnight it returns to yesterday, and yesterday's cap must not be open twice.
     """
     day = to_datetime(now_us).astimezone(zone).date() + _DAY
     while _begins_us(day, at, zone) > now_us:
@@ -228,7 +228,7 @@ _NAMELESS = frozenset({Scope.EVERYONE, Scope.BATCH, Scope.JOB})
 
 
 def problems_of(caps: Sequence[Cap]) -> list[str]:
-    """Why a set of caps is refused, one sentence with its fix each; empty means that it says one thing only."""
+    """Why a set of caps is refused: sentences with the fix in them; none when it can be read in one way only."""
     found = [problem for cap in caps for problem in _problems_alone(cap)]
     for index, cap in enumerate(caps):
         for other in caps[:index]:
@@ -281,17 +281,13 @@ def _problem_beside(first: Cap, second: Cap) -> str | None:
 
 
 def _subject(cap: Cap) -> tuple[str, ...]:
-    """What a cap counts, without whose it is: two ways to say `each job by itself` are one."""
+    """What a cap counts, without whose it is: every way to say `each job by itself` is one."""
     scope, period = cap.scope, cap.period
-    if cap.of is None and scope in _NAMELESS and Period.JOB in (period, _job_period(cap)):
+    by_job = period is Period.JOB or (scope is Scope.JOB and period is Period.TOTAL)
+    if by_job and scope in _NAMELESS:
         return cap.measure, "each job"
-    calendar = () if period in (Period.JOB, Period.TOTAL) else (str(cap.zone),)
-    return cap.measure, scope, period, *calendar
-
-
-def _job_period(cap: Cap) -> Period:
-    """A job's total is its use per job."""
-    return Period.JOB if cap.scope is Scope.JOB and cap.period is Period.TOTAL else cap.period
+    zone = () if period in (Period.JOB, Period.TOTAL) else (str(cap.zone),)
+    return cap.measure, scope, period, *zone
 
 
 def _limit_text(cap: Cap) -> str:
