@@ -6,6 +6,7 @@ answer: an overrun and refused credentials stay open until a person resumes. Pur
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
@@ -47,12 +48,6 @@ _RELIEVES = {
     Relief.ACCEPTED: frozenset({Trouble.FAILURE, Trouble.REFUSAL, Trouble.DOUBT}),
     Relief.GOOD_RESULT: frozenset({Trouble.SUSPICIOUS_RESULT}),
 }
-_WORDS = {
-    Trouble.FAILURE: "failures",
-    Trouble.REFUSAL: "refusals",
-    Trouble.DOUBT: "doubts",
-    Trouble.SUSPICIOUS_RESULT: "suspicious results",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +83,16 @@ class BreakerRules:
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """Everything that has to be kept; `probe_us` None while not closed: a person must resume it."""
+    """Everything that has to be kept. `cause` None is closed; with a cause and no `probe_us` it needs a person.
+
+    `in_a_row` counts troubles since the last relief of their kind.
+    """
 
     phase: Phase = Phase.CLOSED
     cause: Trouble | None = None
     openings: int = 0
     probe_us: int | None = None
-    in_a_row: dict[Trouble, int] = field(default_factory=dict)
+    in_a_row: Mapping[Trouble, int] = field(default_factory=dict)
 
 
 def record(state: BreakerState, event: Event, now_us: int, rules: BreakerRules) -> BreakerState:
@@ -116,14 +114,14 @@ def record(state: BreakerState, event: Event, now_us: int, rules: BreakerRules) 
 
 
 def _worsen(state: BreakerState, trouble: Trouble, now_us: int, rules: BreakerRules) -> BreakerState:
-    counts = {**state.in_a_row, trouble: state.in_a_row.get(trouble, 0) + 1}
-    state = replace(state, in_a_row=counts)
+    count = state.in_a_row.get(trouble, 0) + 1
+    state = replace(state, in_a_row={**state.in_a_row, trouble: count})
     if trouble in NEEDS_PERSON:
         return replace(state, phase=Phase.OPEN, cause=trouble, probe_us=None)
-    if _waits_for_person(state) or state.phase is Phase.OPEN:
+    if state.phase is Phase.OPEN:
         # Runs that were under way when it opened end badly too; they must not double the pause each.
         return state
-    if state.phase is Phase.CLOSED and counts[trouble] < rules.opens_at(trouble):
+    if state.phase is Phase.CLOSED and count < rules.opens_at(trouble):
         return state
     openings = state.openings + 1
     probe_us = now_us + rules.pause_us(openings)
@@ -132,29 +130,27 @@ def _worsen(state: BreakerState, trouble: Trouble, now_us: int, rules: BreakerRu
 
 def _relieve(state: BreakerState, relief: Relief) -> BreakerState:
     relieved = _RELIEVES[relief]
-    if state.phase is Phase.HALF_OPEN and state.cause in relieved:
-        return BreakerState()
     counts = {trouble: count for trouble, count in state.in_a_row.items() if trouble not in relieved}
+    if state.phase is Phase.HALF_OPEN and state.cause in relieved:
+        return BreakerState(in_a_row=counts)
+    # While it is open this is the late answer to something sent before: only a probe closes it.
     return replace(state, in_a_row=counts)
 
 
-def _waits_for_person(state: BreakerState) -> bool:
-    return state.phase is Phase.OPEN and state.probe_us is None
-
-
 def gate(state: BreakerState, now_us: int) -> str | None:
-    """Why nothing may be sent now; None when it may. A caller that sends while not closed records a PROBE."""
-    if state.phase is Phase.CLOSED or (state.probe_us is not None and now_us >= state.probe_us):
+    """Why nothing may be sent now; None when it may. Whoever then sends while not closed records a PROBE."""
+    if state.cause is None or (state.probe_us is not None and now_us >= state.probe_us):
         return None
-    count = state.in_a_row.get(state.cause, 0) if state.cause else 0
-    match state.cause:
-        case Trouble.OVERRUN:
-            return "a task cost more than was held for it; a person has to look and resume"
-        case Trouble.CREDENTIALS:
-            return "the provider refused our credentials; a person has to look and resume"
-        case cause:
-            why = f"{count} {_WORDS[cause]} in a row" if cause else "opened"
-    when = "" if state.probe_us is None else iso(state.probe_us)
+    if state.probe_us is None:
+        what = (
+            "the provider refused our credentials"
+            if state.cause is Trouble.CREDENTIALS
+            else "a task cost more than was held for it"
+        )
+        return f"{what}; a person has to look and resume"
+    # A relief may have come since; the trouble that opened it did happen at least once.
+    count = max(1, state.in_a_row.get(state.cause, 0))
+    why = f"{count} {state.cause}s in a row" if count > 1 else f"a {state.cause}"
     if state.phase is Phase.HALF_OPEN:
-        return f"{why}; a probe is under way, another may follow at {when}"
-    return f"{why}; tried again at {when}"
+        return f"{why}; a probe is under way, another may follow at {iso(state.probe_us)}"
+    return f"{why}; tried again at {iso(state.probe_us)}"

@@ -65,16 +65,23 @@ class Account:
 
     @classmethod
     def parse(cls, text: str) -> Account:
+        """Read `kind:owner` back. Raises ValueError for an unknown kind or no owner."""
         kind, _, owner = text.partition(":")
+        if not owner:
+            raise ValueError(f"{text!r} is no account: it has no owner after the ':'")
         return cls(AccountKind(kind), owner)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`amount` micro-units into (positive) or out of (negative) an account; never zero."""
+    """`amount` micro-units into (positive) or out of (negative) an account. Raises ValueError for zero."""
 
     account: Account
     amount: int
+
+    def __post_init__(self) -> None:
+        if self.amount == 0:
+            raise ValueError(f"an entry of nothing on {self.account}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +137,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class HoldPart:
+    """`amount` micro-units reserved on an account. Raises ValueError unless it is above zero."""
+
     account: Account
     amount: int
+
+    def __post_init__(self) -> None:
+        if self.amount <= 0:
+            raise ValueError(f"a hold of {self.amount} on {self.account} holds nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +158,12 @@ class Shortage:
 def burn_down(
     grants: Sequence[Grant], spender: Spender, needed_microcredits: int, now_us: int
 ) -> tuple[HoldPart, ...] | Shortage:
-    """Choose the grants that pay: by priority (high first), then the earliest expiry, then the oldest."""
+    """Choose the grants that pay: by priority (high first), then the earliest expiry, then the oldest.
+
+    A grant that does not cover the spender is not there for them. Raises ValueError for a negative need.
+    """
+    if needed_microcredits < 0:
+        raise ValueError(f"{needed_microcredits} micro-credits are needed, which is negative")
     usable = sorted(
         (grant for grant in grants if grant.covers(spender, now_us) and grant.free_microcredits > 0),
         key=lambda g: (-g.priority, g.expires_us is None, g.expires_us or 0, g.number),
@@ -153,12 +171,12 @@ def burn_down(
     parts: list[HoldPart] = []
     left = needed_microcredits
     for grant in usable:
-        if left <= 0:
+        if not left:
             break
         part = min(left, grant.free_microcredits)
         parts.append(HoldPart(grant.account, part))
         left -= part
-    if left > 0:
+    if left:
         return Shortage(needed_microcredits, needed_microcredits - left)
     return tuple(parts)
 
@@ -168,17 +186,20 @@ def settle_entries(
 ) -> tuple[Kind, tuple[Entry, ...]]:
     """Book what a reply said was applied; a figure it did not give counts as everything that was held.
 
-    Credits beyond the held ones are booked as unplanned, overage beyond the held one as it is; both make the
-    posting a `settle_over`.
+    `parts` are used up in their order. Credits beyond them are booked as unplanned, never taken from a grant,
+    and overage as it is; either above what was held makes it a `settle_over`, unless no credits were held
+    because no grant is recorded. No entries at all: nothing was applied, so there is nothing to book.
+    Raises ValueError for a negative figure.
     """
     held = sum(part.amount for part in parts)
     applied = held if cost.credits_applied_microcredits is None else cost.credits_applied_microcredits
     overage = overage_held_microusd if cost.overage_microusd is None else cost.overage_microusd
+    if applied < 0 or overage < 0:
+        raise ValueError(f"{provider} cannot have applied {applied} micro-credits, {overage} micro-dollars")
     entries: list[Entry] = []
     left = applied
     for part in parts:
-        taken = min(left, part.amount)
-        if taken:
+        if taken := min(left, part.amount):
             entries.append(Entry(part.account, -taken))
         left -= taken
     if left:
@@ -186,10 +207,22 @@ def settle_entries(
     if applied:
         entries.append(Entry(Account(AccountKind.SPENT, provider), applied))
     if overage:
-        entries.append(Entry(Account(AccountKind.PAYABLE, provider), -overage))
-        entries.append(Entry(Account(AccountKind.OVERAGE, provider), overage))
+        owed, spent = Account(AccountKind.PAYABLE, provider), Account(AccountKind.OVERAGE, provider)
+        entries += transfer(owed, spent, overage)
     over = (bool(parts) and left > 0) or overage > overage_held_microusd
     return (Kind.SETTLE_OVER if over else Kind.SETTLE), tuple(entries)
+
+
+def transfer(source: Account, target: Account, amount: int) -> tuple[Entry, Entry]:
+    """Move `amount` micro-units: a grant from outside, an expiry back, an observed difference.
+
+    Raises ValueError for two assets or an amount that is not above zero.
+    """
+    if source.asset is not target.asset:
+        raise ValueError(f"{source} has {source.asset} and {target} has {target.asset}: never exchanged")
+    if amount <= 0:
+        raise ValueError(f"{amount} cannot be moved from {source} to {target}: it is not above zero")
+    return Entry(source, -amount), Entry(target, amount)
 
 
 def reversed_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:
