@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scheduler.core.admission import Candidate, Purse
-from scheduler.core.caps import Cap, Measure, Period, Scope, Window, window_of
+from scheduler.core.caps import Cap, Measure, Period, Scope, Spender, Window, window_of
 from scheduler.core.records import ArmingRecord
 from scheduler.core.rules import Rules
 from scheduler.core.spending import Funds
 from scheduler.core.timing import night_of
+from scheduler.errors import ImpossibleArrow
 from scheduler.ports_store import FundsTx
 
 #: The cap that `arm --night` sets.
 NIGHT_CAP = "night"
+_ANYBODY = Spender("", None, "", 0, 0)
 
 
 def night_cap(limit_microusd: int | None, rules: Rules) -> Cap:
@@ -22,9 +24,10 @@ def night_cap(limit_microusd: int | None, rules: Rules) -> Cap:
 
 def night_window(rules: Rules, now_us: int, limit_microusd: int | None = 0) -> Window:
     """Tonight's occurrence of the night's cap."""
-    night = night_of(now_us, rules.zone)
-    cap = night_cap(limit_microusd, rules)
-    return Window(cap, f"{cap.name}/{cap.period}:{night.key}/{cap.scope}", night.closes_us)
+    window = window_of(night_cap(limit_microusd, rules), _ANYBODY, now_us)
+    if window is None:
+        raise ImpossibleArrow("the night's cap is everybody's, and was found to be nobody's")
+    return window
 
 
 def armed_tonight(arming: ArmingRecord | None, rules: Rules, now_us: int) -> bool:
