@@ -59,9 +59,14 @@ class IntakeTx(Protocol):
 
 
 class EstimateTx(JobMoves, Protocol):
+    def arming(self) -> ArmingRecord | None: ...
+
     def waiting_backends(self) -> list[str]: ...
 
     def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]: ...
+
+    def stale_heads(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
+        """The first jobs of a queue whose quote is too old to be relied on."""
 
     def record_quotes(self, quotes: Sequence[Quote]) -> None: ...
 
@@ -121,6 +126,9 @@ class SubmissionTx(JobMoves, FundsTx, Protocol):
         """SUBMITTING → IN_DOUBT; the hold stays."""
 
     def cancel_asked(self, job_id: int) -> bool: ...
+
+    def take_retry(self, job_id: int) -> bool:
+        """Use one of the retries a job asked for; False when it has none left."""
 
     def wait_behind(self, job_id: int, code: str, until_us: int | None, sentence: str) -> None:
         """Name the gate of its own that a job which was just sent back waits behind."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
-from scheduler.core.caps import Cap, Spender, Window, windows_of
+from scheduler.core.caps import Cap, Measure, Period, Scope, Spender, Window, windows_of
+from scheduler.core.drift import Drifted, Fresh, LatestQuote, Stale, judge_quote
 from scheduler.core.money import Money
 from scheduler.core.spending import Funds, Refusal, Spending, SpendingRules, Wish, plan_spending, spend
 from scheduler.core.timing import iso
@@ -101,7 +103,18 @@ class Candidate:
     shots: int = 0
     accept_overage: bool = False
     approved_microusd: int | None = None
+    accepted_microusd: int | None = None
+    quoted_us: int | None = None
+    quote_valid_until_us: int | None = None
+    cap_microusd: int | None = None
     label: str = ""
+
+    @property
+    def quote(self) -> LatestQuote | None:
+        """The latest quote, None when there is none yet."""
+        if self.estimate_microusd is None or self.quoted_us is None or self.quote_valid_until_us is None:
+            return None
+        return LatestQuote(self.estimate_microusd, self.quoted_us, self.quote_valid_until_us)
 
     @property
     def spender(self) -> Spender:
@@ -111,6 +124,16 @@ class Candidate:
         return Wish(
             self.spender, quote_microusd, self.shots, self.accept_overage, self.approved_microusd, self.label
         )
+
+
+#: The cap that a job carries itself (`cap = "2.00 USD"`): it covers all of the job's attempts together.
+JOB_CAP = "job"
+
+
+def own_caps(job: Candidate) -> tuple[Cap, ...]:
+    if job.cap_microusd is None:
+        return ()
+    return (Cap(JOB_CAP, Measure.COST, Scope.JOB, Period.JOB, job.cap_microusd),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +146,7 @@ class Purse:
     rules: SpendingRules = field(default_factory=SpendingRules)
 
     def windows(self, job: Candidate, now_us: int) -> list[Window]:
-        return windows_of(self.caps, job.spender, now_us)
+        return windows_of((*self.caps, *own_caps(job)), job.spender, now_us)
 
     def plan(self, job: Candidate, now_us: int) -> tuple[Spending | None, tuple[Refusal, ...]]:
         """What the job would hold, or why the money says no; a job without a price has no plan."""
@@ -147,6 +170,7 @@ def _money_gates(
     if not purse.armed:
         sentence = "paid submission is not armed: nothing that costs money is sent"
         gates.append(Gate("disarmed", sentence, "nightshot arm --night 50.00"))
+    gates += _quote_gates(job, purse, now_us)
     _, refusals = purse.plan(job, now_us)
     gates += [Gate(r.code, r.sentence, r.fix, r.opens_us) for r in refusals]
     if load.in_doubt and (
@@ -158,6 +182,23 @@ def _money_gates(
         )
         gates.append(Gate("doubt", sentence, "nightshot jobs --state in_doubt"))
     return gates
+
+
+def _quote_gates(job: Candidate, purse: Purse, now_us: int) -> list[Gate]:
+    if job.quote is None:
+        return []
+    judged = judge_quote(
+        job.accepted_microusd, job.quote, now_us, tolerance_ppm=purse.rules.quote_tolerance_ppm
+    )
+    match judged:
+        case Fresh():
+            return []
+        case Stale():
+            return [Gate("estimate", judged.sentence)]
+        case Drifted():
+            return [Gate("drift", judged.sentence, f"nightshot approve {job.label}")]
+        case _:
+            assert_never(judged)
 
 
 def backend_gates(load: BackendLoad, now_us: int) -> list[Gate]:

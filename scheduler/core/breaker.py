@@ -83,7 +83,7 @@ class BreakerRules:
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """Everything that has to be kept. `cause` None is closed; with a cause and no `probe_us` it needs a person.
+    """Everything that has to be kept. No `cause` is closed; a cause and no `probe_us` needs a person.
 
     `in_a_row` counts troubles since the last relief of their kind.
     """

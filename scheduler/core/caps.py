@@ -228,7 +228,7 @@ _NAMELESS = frozenset({Scope.EVERYONE, Scope.BATCH, Scope.JOB})
 
 
 def problems_of(caps: Sequence[Cap]) -> list[str]:
-    """Why a set of caps is refused: sentences with the fix in them; none when it can be read in one way only."""
+    """Why a set of caps is refused, the fix in each sentence; none when it can be read in one way only."""
     found = [problem for cap in caps for problem in _problems_alone(cap)]
     for index, cap in enumerate(caps):
         for other in caps[:index]:

@@ -58,12 +58,10 @@ def judge_quote(
         raise ValueError("a tolerance or a price is negative")
     price, age = Money(latest.cost_microusd), duration_text(now_us - latest.taken_us)
     if now_us < latest.taken_us:
-        return Stale(
-            f"the quote of {price} is from the future, the clock was put back: it is asked for again"
-        )
+        return Stale(f"the quote of {price} is from the future, so the clock was put back: asked for again")
     if now_us >= latest.valid_until_us:
         ended = duration_text(now_us - latest.valid_until_us)
-        return Stale(f"the quote of {price} is {age} old, its time ended {ended} ago: it is asked for again")
+        return Stale(f"the quote of {price} is {age} old, its time ended {ended} ago: asked for again")
     if accepted_microusd is not None:
         by_microusd = latest.cost_microusd - accepted_microusd
         # Multiplied out: a division would round, and one micro-dollar above must be above.

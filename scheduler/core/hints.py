@@ -1,4 +1,4 @@
-"""`braket_execution_mode_hint = "auto"`: ask the price of each hint, take the cheapest, write down all three."""
+"""`braket_execution_mode_hint = "auto"`: ask the price of each, take the cheapest, write down all three."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HintChoice:
 
 
 def choose_hint(prices: Sequence[HintPrice]) -> HintChoice:
-    """Choose the cheapest hint that has a price. Raises ValueError unless every hint is there exactly once."""
+    """Choose the cheapest hint that has a price. Raises ValueError unless each hint is there exactly once."""
     by_hint = {price.hint: price for price in prices}
     if len(prices) != len(HINTS) or by_hint.keys() != set(HINTS):
         raise ValueError(f"a price for each of {HINTS} is needed, and {[p.hint for p in prices]} are there")

@@ -30,6 +30,7 @@ class JobEvent(StrEnum):
     LOSE_SIGHT = "lose sight"  # money may have been spent and nobody knows
     COMPLETE = "complete"
     FAIL = "fail"
+    RETRY = "retry"  # failed at the provider, paid, and the job asked for another try
     REJECT = "reject"  # it can never run as it is
     CANCEL = "cancel"
 
@@ -43,6 +44,7 @@ class AttemptState(StrEnum):
     IN_DOUBT = "in_doubt"
     FINISHED = "finished"
     SETTLED = "settled"
+    FAILED = "failed"  # settled too, but without a result: another attempt may follow
     WRITTEN_OFF = "written_off"
 
 
@@ -57,6 +59,7 @@ class AttemptEvent(StrEnum):
     WRITE_OFF = "write off"  # nobody will ever know: the money counts as spent
     FINISH = "finish"
     SETTLE = "settle"
+    SETTLE_FAILURE = "settle failure"
 
 
 _J, _JE = JobState, JobEvent
@@ -71,6 +74,7 @@ JOB_ARROWS: dict[tuple[JobState, JobEvent], JobState] = {
     (_J.ADMITTED, _JE.CANCEL): _J.CANCELLED,
     (_J.RUNNING, _JE.COMPLETE): _J.COMPLETED,
     (_J.RUNNING, _JE.FAIL): _J.FAILED,
+    (_J.RUNNING, _JE.RETRY): _J.WAITING,
     (_J.RUNNING, _JE.REJECT): _J.REJECTED,
     (_J.IN_DOUBT, _JE.ACCEPTED): _J.RUNNING,
     (_J.IN_DOUBT, _JE.SEND_BACK): _J.WAITING,
@@ -91,6 +95,7 @@ ATTEMPT_ARROWS: dict[tuple[AttemptState, AttemptEvent], AttemptState] = {
     (_A.IN_DOUBT, _AE.WRITE_OFF): _A.WRITTEN_OFF,
     (_A.SUBMITTED, _AE.FINISH): _A.FINISHED,
     (_A.FINISHED, _AE.SETTLE): _A.SETTLED,
+    (_A.FINISHED, _AE.SETTLE_FAILURE): _A.FAILED,
 }
 
 JOB_ENDED = frozenset({_J.COMPLETED, _J.FAILED, _J.CANCELLED, _J.REJECTED})
@@ -98,10 +103,10 @@ JOB_ENDED = frozenset({_J.COMPLETED, _J.FAILED, _J.CANCELLED, _J.REJECTED})
 ATTEMPT_LIVE = frozenset({_A.PREPARED, _A.SUBMITTING, _A.SUBMITTED, _A.IN_DOUBT, _A.FINISHED, _A.SETTLED})
 #: States that take up one of a backend's slots. One in doubt does not: the doubt limit guards those.
 ATTEMPT_IN_FLIGHT = frozenset({_A.PREPARED, _A.SUBMITTING, _A.SUBMITTED})
-ATTEMPT_ENDED = frozenset({_A.REFUSED, _A.NOT_SENT, _A.SETTLED, _A.WRITTEN_OFF})
+ATTEMPT_ENDED = frozenset({_A.REFUSED, _A.NOT_SENT, _A.SETTLED, _A.FAILED, _A.WRITTEN_OFF})
 #: States in which the one POST of an attempt must have been counted.
 ATTEMPT_POSTED = frozenset(
-    {_A.SUBMITTING, _A.SUBMITTED, _A.IN_DOUBT, _A.FINISHED, _A.SETTLED, _A.WRITTEN_OFF}
+    {_A.SUBMITTING, _A.SUBMITTED, _A.IN_DOUBT, _A.FINISHED, _A.SETTLED, _A.FAILED, _A.WRITTEN_OFF}
 )
 
 

@@ -35,9 +35,13 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class UnpricedJob:
+    """A job that needs a price, its first or a newer one; `any_hint` asks for the cheapest of all hints."""
+
     job_id: int
     failures: int
     request: RunRequest
+    cap_microusd: int | None = None
+    any_hint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Quote:
     raw: str
     taken_us: int
     valid_until_us: int
+    chosen_hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ class SpendingRules:
     caps: tuple[Cap, ...] = ()
     overage: Callable[[OverageProposal], OverageAnswer] = no_overage
     cents_per_credit: int = 100
+    #: How far a quote may rise above the accepted one before it blocks, in parts per million.
+    quote_tolerance_ppm: int = 50_000
     #: A job whose quote is above this waits for a person; None asks nobody.
     approval_above_microusd: int | None = None
 

@@ -68,6 +68,9 @@ def _record_refused(tx: SubmissionTx, sent: Sent, outcome: Refused, now_us: int)
     sentence = f"refused by {sent.provider}: {outcome.reason}"
     match outcome.kind:
         case RefusalKind.INVALID:
+            if tx.take_retry(sent.job_id):
+                _send_back(tx, sent, f"tried again: {sentence}", now_us)
+                return "refused, tried again"
             tx.move_job(sent.job_id, JobEvent.REJECT, now_us, sentence)
             return "rejected"
         case RefusalKind.CREDENTIALS:

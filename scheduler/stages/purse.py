@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scheduler.core.admission import Candidate, Purse
+from scheduler.core.admission import Candidate, Purse, own_caps
 from scheduler.core.caps import Cap, Measure, Period, Scope, Spender, Window, window_of
 from scheduler.core.records import ArmingRecord
 from scheduler.core.rules import Rules
@@ -46,7 +46,7 @@ def purse_for(tx: FundsTx, jobs: Sequence[Candidate], rules: Rules, now_us: int)
     windows = {
         window.key: window
         for job in jobs
-        for cap in caps
+        for cap in (*caps, *own_caps(job))
         if (window := window_of(cap, job.spender, now_us)) is not None
     }
     providers = sorted({job.backend.partition(":")[0] for job in jobs})

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, func, insert, select, update
 
 from scheduler.core.admission import BackendLoad, Candidate, Pause
+from scheduler.core.job import AUTO_HINT
 from scheduler.core.lifecycle import ATTEMPT_IN_FLIGHT, AttemptState, JobEvent, JobState
 from scheduler.core.records import ArmingRecord, Quote, UnpricedJob
 from scheduler.core.task import RunRequest
@@ -28,6 +29,7 @@ REQUEST_COLUMNS = (
     jobs.c.shots,
     jobs.c.accept_overage,
     jobs.c.execution_hint,
+    jobs.c.chosen_hint,
 )
 
 
@@ -43,20 +45,40 @@ def request_of(row: Row[Any], attempt_id: str) -> RunRequest:
         framework=row.framework,
         shots=row.shots,
         accept_overage=row.accept_overage,
-        execution_hint=row.execution_hint,
+        # "auto" is ours: on the wire goes what its three prices chose.
+        execution_hint=row.chosen_hint if row.execution_hint == AUTO_HINT else row.execution_hint,
     )
 
 
+_TO_PRICE = with_circuit(
+    select(jobs.c.id, jobs.c.failures, jobs.c.cap_microusd, *REQUEST_COLUMNS).select_from(jobs)
+)
+#: First of their queue, and their quote is too old to be relied on.
+_STALE = (
+    _TO_PRICE.where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
+    .where(jobs.c.quote_valid_until_us <= bindparam("_now"))
+    .order_by(jobs.c.priority.desc(), jobs.c.id)
+    .limit(bindparam("_limit"))
+)
 _UNPRICED = (
-    with_circuit(select(jobs.c.id, jobs.c.failures, *REQUEST_COLUMNS).select_from(jobs))
-    .where(_WAITING, _UNPRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
+    _TO_PRICE.where(_WAITING, _UNPRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
     .order_by(jobs.c.id)
     .limit(bindparam("_limit"))
 )
 _PRICE_JOB = (
     update(jobs)
     .where(jobs.c.id == bindparam("_id"), _WAITING)
-    .values(estimate_microusd=bindparam("_cost"), failures=0, wait_code=None, wait_until_us=None, reason=None)
+    .values(
+        estimate_microusd=bindparam("_cost"),
+        accepted_microusd=func.coalesce(jobs.c.accepted_microusd, bindparam("_cost")),
+        quoted_us=bindparam("_taken"),
+        quote_valid_until_us=bindparam("_valid_until"),
+        chosen_hint=bindparam("_hint"),
+        failures=0,
+        wait_code=None,
+        wait_until_us=None,
+        reason=None,
+    )
 )
 _POSTPONE = (
     update(jobs)
@@ -83,6 +105,10 @@ CANDIDATE_COLUMNS = (
     jobs.c.shots,
     jobs.c.accept_overage,
     jobs.c.approved_microusd,
+    jobs.c.accepted_microusd,
+    jobs.c.quoted_us,
+    jobs.c.quote_valid_until_us,
+    jobs.c.cap_microusd,
 )
 _PROMISED = (
     select(*CANDIDATE_COLUMNS)
@@ -140,20 +166,40 @@ def candidate(row: Any) -> Candidate:
         shots=row.shots,
         accept_overage=row.accept_overage,
         approved_microusd=row.approved_microusd,
+        accepted_microusd=row.accepted_microusd,
+        quoted_us=row.quoted_us,
+        quote_valid_until_us=row.quote_valid_until_us,
+        cap_microusd=row.cap_microusd,
         label=f"{row.batch_id}.{row.ordinal}",
     )
+
+
+def _to_price(row: Any) -> UnpricedJob:
+    request = request_of(row, f"estimate-{row.id}")
+    return UnpricedJob(row.id, row.failures, request, row.cap_microusd, row.execution_hint == AUTO_HINT)
 
 
 class Admission(Moves):
     def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
         rows = self._c.execute(_UNPRICED, {"_backend": backend, "_now": now_us, "_limit": limit})
-        return [UnpricedJob(r.id, r.failures, request_of(r, f"estimate-{r.id}")) for r in rows]
+        return [_to_price(row) for row in rows]
+
+    def stale_heads(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
+        rows = self._c.execute(_STALE, {"_backend": backend, "_now": now_us, "_limit": limit})
+        return [_to_price(row) for row in rows]
 
     def record_quotes(self, quoted: Sequence[Quote]) -> None:
         if not quoted:
             return
         for quote in quoted:
-            self._c.execute(_PRICE_JOB, {"_id": quote.job_id, "_cost": quote.cost_microusd})
+            values = {
+                "_id": quote.job_id,
+                "_cost": quote.cost_microusd,
+                "_taken": quote.taken_us,
+                "_valid_until": quote.valid_until_us,
+                "_hint": quote.chosen_hint,
+            }
+            self._c.execute(_PRICE_JOB, values)
         rows = [
             {
                 "job_id": q.job_id,

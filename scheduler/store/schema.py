@@ -115,7 +115,14 @@ jobs = Table(
     Column("cancel_asked_us", BigInteger),
     Column("estimate_microusd", BigInteger),
     Column("cost_microusd", BigInteger),
+    # The first quote, or the one a person approved: drift is measured from it.
+    Column("accepted_microusd", BigInteger),
     Column("approved_microusd", BigInteger),
+    Column("quoted_us", BigInteger),
+    Column("quote_valid_until_us", BigInteger),
+    Column("chosen_hint", Text),
+    Column("cap_microusd", BigInteger),
+    Column("retries_left", Integer, nullable=False, server_default="0"),
     Column("wait_code", Text),
     Column("wait_until_us", BigInteger),
     Column("failures", Integer, nullable=False, server_default="0"),
@@ -125,7 +132,8 @@ jobs = Table(
     CheckConstraint(f"(state IN {in_list(JOB_ENDED)}) = (ended_us IS NOT NULL)", name="ended"),
     CheckConstraint("published_us IS NULL OR ended_us IS NOT NULL", name="published"),
     CheckConstraint("shots > 0 AND ordinal > 0", name="positive"),
-    CheckConstraint("estimate_microusd >= 0 AND cost_microusd >= 0", name="money"),
+    CheckConstraint("estimate_microusd >= 0 AND cost_microusd >= 0 AND cap_microusd >= 0", name="money"),
+    CheckConstraint("retries_left >= 0", name="retries"),
     partial("ix_jobs_unpriced", "backend", "id", where=f"{_waiting} AND estimate_microusd IS NULL"),
     partial(
         "ix_jobs_ready",
@@ -200,7 +208,7 @@ attempts = Table(
     CheckConstraint("posts IN (0, 1)", name="one_post"),
     CheckConstraint(f"state NOT IN {in_list(ATTEMPT_POSTED)} OR posts = 1", name="posted"),
     CheckConstraint(
-        f"state NOT IN {in_list({_A.SUBMITTED, _A.FINISHED, _A.SETTLED})} OR provider_job_id IS NOT NULL",
+        f"state NOT IN {in_list({_A.SUBMITTED, _A.FINISHED, _A.SETTLED, _A.FAILED})} OR provider_job_id IS NOT NULL",
         name="named_by_provider",
     ),
     CheckConstraint(
