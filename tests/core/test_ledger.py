@@ -327,7 +327,7 @@ def test_an_account_is_read_back_from_its_name(account: Account) -> None:
 
 @pytest.mark.parametrize("text", ["", "grant", "grant:", "dollars:coda"])
 def test_what_is_no_account_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no account|is not a valid"):
+    with pytest.raises(ValueError, match=r"is no account|is not a valid"):
         Account.parse(text)
 
 

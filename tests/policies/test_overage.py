@@ -72,7 +72,7 @@ def test_the_table_has_every_combination() -> None:
     assert {row[0].mode for row in TABLE} == set(Overage)
 
 
-@pytest.mark.parametrize("policies", product([NEVER, ASK, UP_TO], repeat=2))
+@pytest.mark.parametrize("policies", list(product([NEVER, ASK, UP_TO], repeat=2)))
 @pytest.mark.parametrize("approved", [Y, N])
 @pytest.mark.parametrize("quote", [BELOW, ABOVE])
 def test_nested_policies_all_hold(
