@@ -34,6 +34,7 @@ from scheduler.core.idle import only_people_can_move
 from scheduler.home import Home, make_folders, socket_address
 from scheduler.intake.spool import Spool, user_name
 from scheduler.intake.watch import watch_inbox
+from scheduler.journal import IntentJournal
 from scheduler.locks import file_lock
 from scheduler.logs import start_log
 from scheduler.loops import Loop, Loops
@@ -117,9 +118,11 @@ class Daemon:
         self._kit = build_kit(settings, store, providers, self._loops.wake, self._log)
         replies = ReplySlots(home.replies)
         self._spool = Spool(self._kit, spool_plan(settings, home))
-        self._submit = Submitting(self._kit, replies)
+        journal = IntentJournal(home.journal)
+        stack.callback(journal.close)
+        self._submit = Submitting(self._kit, replies, journal)
         self._poll = Polling(self._kit)
-        self._reconcile = Reconciling(self._kit, replies)
+        self._reconcile = Reconciling(self._kit, replies, journal)
         self._settle = Settling(self._kit)
         self._publish = Publishing(self._kit, Folders(home.results, home.rejected))
         self._label = Labelling(self._kit, AcceptedFiles(home.queue))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from scheduler.core.intents import Intent
 from scheduler.core.pricing import Estimate, PriceList
 from scheduler.core.records import EndedJob
 from scheduler.core.rules import Rules
@@ -134,6 +135,19 @@ class ReplyFiles(Protocol):
 
     def kept(self) -> Mapping[str, Outcome]:
         """Read every intact outcome on disk, by attempt; a half-written one is not there. Blocks."""
+
+
+class IntentLog(Protocol):
+    """The second memory of what was sent, outside the database and its backups."""
+
+    def newest(self) -> tuple[int | None, list[Intent]]:
+        """Read the newest epoch's lines; (None, []) when there is no journal. Blocks."""
+
+    def begin(self, epoch: int) -> None:
+        """Have a file for this epoch. Raises TryAgain when it cannot be made. Blocks."""
+
+    def append(self, intent: Intent) -> None:
+        """Put an intent on disk before its request leaves. Raises TryAgain when it cannot be. Blocks."""
 
 
 class ResultFiles(Protocol):

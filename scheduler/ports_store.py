@@ -12,9 +12,10 @@ from typing import Protocol, TypeVar
 
 from scheduler.core.admission import BackendLoad, Candidate, Pause
 from scheduler.core.caps import CapBooks, Window
+from scheduler.core.intents import Intent, Mark
 from scheduler.core.job import JobRef
 from scheduler.core.ledger import Grant
-from scheduler.core.lifecycle import AttemptEvent, JobEvent, JobState
+from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
 from scheduler.core.records import (
     ArmingRecord,
     AttemptRecord,
@@ -108,6 +109,9 @@ class SubmissionTx(JobMoves, FundsTx, Protocol):
 
     def candidate_of(self, job_id: int) -> Candidate: ...
 
+    def number_intent(self, attempt_id: str, at_us: int) -> Intent:
+        """Give a paid intent its number for the journal."""
+
     def take_hold(self, attempt_id: str, spending: Spending, at_us: int) -> str | None:
         """Reserve under every cap and grant by conditional updates; a sentence says what has no room."""
 
@@ -135,6 +139,8 @@ class SubmissionTx(JobMoves, FundsTx, Protocol):
 
     def pause_failures(self, backend: str) -> int:
         """How often in a row this backend was paused by failures."""
+
+    def pause_of(self, backend: str) -> Pause | None: ...
 
     def clear_pause(self, backend: str) -> bool: ...
 
@@ -173,6 +179,15 @@ class PublishTx(Protocol):
 
 
 class ReconcileTx(SubmissionTx, Protocol):
+    def intent_mark(self) -> Mark | None: ...
+
+    def intents_since(self, epoch: int, first: int) -> dict[int, tuple[str, AttemptState]]:
+        """Attempts of an epoch by their number, from `first` on."""
+
+    def see_journal_epoch(self, epoch: int) -> None: ...
+
+    def start_epoch(self) -> int: ...
+
     def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]: ...
 
     def write_off(self, attempt_id: str, at_us: int, actor: str, reason: str) -> bool:

@@ -38,6 +38,7 @@ GATE_CODES = (
     "approval",
     "backend-offline",
     "breaker",
+    "journal",
     "estimate",
     "drift",
     "clock",
@@ -50,7 +51,9 @@ GATE_CODES = (
     "turn",
 )
 #: Gates that no clock and no completion can open: `run --until-idle` ends when only these are left.
-NEEDS_PERSON = frozenset({"disarmed", "held", "approval", "breaker", "drift", "credits", "overage", "doubt"})
+NEEDS_PERSON = frozenset(
+    {"disarmed", "held", "approval", "breaker", "journal", "drift", "credits", "overage", "doubt"}
+)
 
 
 def gate_rank(code: str) -> int:

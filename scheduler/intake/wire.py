@@ -55,7 +55,8 @@ class JobFields(BaseModel):
     )
     accept_overage: bool = Field(False, description="Accept charges beyond the credits you have.")
     braket_execution_mode_hint: ExecutionHint | None = Field(
-        None, description="How Braket runs several circuits: null, program_set, run_batch, or auto: the cheapest."
+        None,
+        description="How Braket runs several circuits: null, program_set, run_batch, or auto: the cheapest.",
     )
     cap: Annotated[str, Field(pattern=_MONEY)] = Field(
         "", description="What the job may cost at most, all its attempts together: 2.00 USD."

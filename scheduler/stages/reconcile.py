@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
+from scheduler.core.admission import Pause
+from scheduler.core.intents import Disagreement, Intent, compare
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent
 from scheduler.core.records import LostAttempt
-from scheduler.core.task import Accepted, CannotTell, Evidence, Found, NeverArrived, Outcome, Unknown
-from scheduler.ports import Kit, ReplyFiles
+from scheduler.core.task import Accepted, CannotTell, Evidence, Found, NeverArrived, NotSent, Outcome, Unknown
+from scheduler.ports import IntentLog, Kit, ReplyFiles
 from scheduler.ports_store import ReconcileTx
 from scheduler.stages.outcome import Sent, record_outcome
 
+#: The code of the pause that only `backends resume` with a reason lifts, by starting a new epoch.
+JOURNAL_PAUSE = "journal"
 _CRASHED = "the daemon stopped after the intent was written and before an answer was"
 
 
@@ -25,14 +29,54 @@ _CRASHED = "the daemon stopped after the intent was written and before an answer
 class Reconciling:
     kit: Kit
     replies: ReplyFiles
+    journal: IntentLog
 
     async def at_start(self) -> list[str]:
         """Give every attempt left SUBMITTING its answer or its doubt; returns what was done."""
         kept = await asyncio.to_thread(self.replies.kept)
-        said = await self.kit.store.write(lambda tx: self._recover(tx, kept))
+        epoch, lines = await asyncio.to_thread(self.journal.newest)
+        said = await self.kit.store.write(lambda tx: self._compare_journal(tx, epoch, lines))
+        if not said:
+            mark = await self.kit.store.read(lambda tx: tx.intent_mark())
+            # The file is there before the first intent, or a crash at that one would look like a lost journal.
+            await asyncio.to_thread(self.journal.begin, mark.epoch if mark else 1)
+        said += await self.kit.store.write(lambda tx: self._recover(tx, kept))
         await asyncio.to_thread(self.replies.adopt)
         await self.step()
         return said
+
+    def _compare_journal(self, tx: ReconcileTx, epoch: int | None, lines: list[Intent]) -> list[str]:
+        """Hold the two memories of what was sent against each other; a disagreement stops paid submission."""
+        mark = tx.intent_mark()
+        last = lines[-1].sequence if lines else 0
+        attempts = tx.intents_since(mark.epoch, max(last, 1)) if mark else {}
+        now_us = self.kit.clock.now_us()
+        found = compare(mark, lines, epoch, attempts)
+        if epoch is not None:
+            tx.see_journal_epoch(epoch)
+        if isinstance(found, Disagreement):
+            return self._stop_paid_submission(tx, found, now_us)
+        by_id = {lost.attempt_id: lost for lost in tx.lost_attempts()}
+        said = []
+        for attempt_id in found.never_sent:
+            lost = by_id.get(attempt_id)
+            if lost is not None and lost.state is AttemptState.SUBMITTING:
+                reason = "its number never reached the intent journal, so it was never sent"
+                word = record_outcome(
+                    tx, replace(_sent(lost), vetoed=True), NotSent(reason), self.kit.rules, now_us
+                )
+                said.append(f"attempt {attempt_id}: {word} ({reason})")
+        return said
+
+    def _stop_paid_submission(self, tx: ReconcileTx, found: Disagreement, now_us: int) -> list[str]:
+        sentence = (
+            f"{found.sentence}. Compare with the provider's invoice (nightshot reconcile --csv FILE) first"
+        )
+        for name, provider in self.kit.providers.items():
+            if provider.paid:
+                tx.pause_backend(name, Pause(JOURNAL_PAUSE, sentence), now_us)
+        named = f"; without a row here: {', '.join(found.unknown[:20])}" if found.unknown else ""
+        return [f"paid submission is stopped: {found.sentence}{named}"]
 
     def _recover(self, tx: ReconcileTx, kept: Mapping[str, Outcome]) -> list[str]:
         said = []

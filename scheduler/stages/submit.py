@@ -1,6 +1,7 @@
 """Submit: a prepared attempt is sent at most once, whatever happens.
 
-PREPARED --intent and hold committed--> SUBMITTING --one POST--> outcome --reply file, then commit--> next.
+PREPARED --intent and hold committed, then journalled--> SUBMITTING --one POST--> outcome --reply file,
+then commit--> next.
 No transaction is open during the call. A crash anywhere leaves SUBMITTING, which is never sent again.
 """
 
@@ -9,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 
+from scheduler.core.intents import Intent
 from scheduler.core.lifecycle import AttemptEvent, JobEvent
 from scheduler.core.records import PreparedAttempt
 from scheduler.core.spending import Spending
 from scheduler.core.task import NotSent, Outcome
 from scheduler.errors import TryAgain
-from scheduler.ports import Kit, Provider, ReplyFiles, ReplySlot
+from scheduler.ports import IntentLog, Kit, Provider, ReplyFiles, ReplySlot
 from scheduler.ports_store import SubmissionTx
 from scheduler.stages.outcome import Sent, record_outcome
 from scheduler.stages.purse import purse_for
@@ -27,10 +29,19 @@ class _NoHold(Exception):
     """The money cannot be held: the intent is rolled back with it. Its text says what is short."""
 
 
+@dataclass(frozen=True, slots=True)
+class Intended:
+    """An attempt whose intent is committed; a paid one has a number for the journal."""
+
+    attempt: PreparedAttempt
+    intent: Intent | None
+
+
 @dataclass(slots=True)
 class Submitting:
     kit: Kit
     replies: ReplyFiles
+    journal: IntentLog
     _in_hand: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _draining: bool = False
 
@@ -84,10 +95,23 @@ class Submitting:
         if intended is None:
             slot.release()
             return
-        sent, outcome = await self._send(provider, intended, rules.paid)
+        sent, outcome = await self._journal_and_send(provider, intended, rules.paid)
         await self._record(sent, outcome, slot)
 
-    async def _intend(self, attempt: PreparedAttempt, paid: bool) -> PreparedAttempt | None:
+    async def _journal_and_send(
+        self, provider: Provider, intended: Intended, paid: bool
+    ) -> tuple[Sent, Outcome]:
+        """Journal first: without its line on disk a paid request does not leave."""
+        attempt = intended.attempt
+        if intended.intent is not None:
+            try:
+                await asyncio.to_thread(self.journal.append, intended.intent)
+            except TryAgain as trouble:
+                sent = Sent(attempt.attempt_id, attempt.job_id, attempt.backend)
+                return sent, NotSent(trouble.message)
+        return await self._send(provider, attempt, paid)
+
+    async def _intend(self, attempt: PreparedAttempt, paid: bool) -> Intended | None:
         """Commit the intent and its hold; None when this attempt is not to be sent (now)."""
         try:
             return await self.kit.store.write(lambda tx: self._commit_intent(tx, attempt, paid))
@@ -98,9 +122,7 @@ class Submitting:
             await self.kit.clock.sleep(_WRITE_AGAIN_S)
         return None
 
-    def _commit_intent(
-        self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool
-    ) -> PreparedAttempt | None:
+    def _commit_intent(self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool) -> Intended | None:
         """Intent and everything it may cost, all or nothing; returns the attempt as it goes on the wire."""
         now_us = self.kit.clock.now_us()
         spending = self._plan(tx, attempt, now_us) if paid else None
@@ -108,11 +130,14 @@ class Submitting:
         not_after_us = now_us + self.kit.rules.send_within_us
         if not tx.commit_intent(attempt.attempt_id, now_us, not_after_us, accept_overage):
             return None
+        intent = None
         if spending is not None:
             blocked = tx.take_hold(attempt.attempt_id, spending, now_us)
             if blocked is not None:
                 raise _NoHold(blocked)
-        return replace(attempt, request=replace(attempt.request, accept_overage=accept_overage))
+            intent = tx.number_intent(attempt.attempt_id, now_us)
+        on_the_wire = replace(attempt.request, accept_overage=accept_overage)
+        return Intended(replace(attempt, request=on_the_wire), intent)
 
     def _plan(self, tx: SubmissionTx, attempt: PreparedAttempt, now_us: int) -> Spending:
         """Decide once more, in this very transaction, what may be held. Raises _NoHold."""

@@ -140,5 +140,9 @@ class Moves:
         found = self._c.execute(select(pauses.c.failures).where(pauses.c.backend == backend)).scalar()
         return int(found or 0)
 
+    def pause_of(self, backend: str) -> Pause | None:
+        row = self._c.execute(select(pauses).where(pauses.c.backend == backend)).first()
+        return None if row is None else Pause(row.code, row.sentence, row.until_us)
+
     def clear_pause(self, backend: str) -> bool:
         return self._c.execute(pauses.delete().where(pauses.c.backend == backend)).rowcount == 1

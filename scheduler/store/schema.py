@@ -187,6 +187,8 @@ attempts = Table(
     Column("provider_job_id", Text),
     Column("provider_status", Text),
     Column("estimate_microusd", BigInteger, nullable=False),
+    Column("intent_epoch", Integer),
+    Column("intent_sequence", BigInteger),
     Column("prepared_us", BigInteger, nullable=False),
     Column("sent_us", BigInteger),
     Column("send_not_after_us", BigInteger),
@@ -229,6 +231,13 @@ attempts = Table(
         "provider_job_id",
         unique=True,
         where="provider_job_id IS NOT NULL",
+    ),
+    partial(
+        "uq_attempts_intent",
+        "intent_epoch",
+        "intent_sequence",
+        unique=True,
+        where="intent_sequence IS NOT NULL",
     ),
     partial("ix_attempts_prepared", "prepared_us", where=f"state = '{_A.PREPARED}'"),
     partial("ix_attempts_in_flight", "backend", where=f"state IN {in_list(ATTEMPT_IN_FLIGHT)}"),
@@ -396,6 +405,17 @@ job_events = Table(
     Column("event", Text, nullable=False),
     Column("sentence", Text, nullable=False),
     Index("ix_job_events_job", "job_id", "id"),
+)
+
+#: The number of the last paid intent, mirrored in the journal beside the database.
+intent_marks = Table(
+    "intent_marks",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    # The newest epoch the journal was seen in: the next one starts above both.
+    Column("journal_epoch", Integer, nullable=False, server_default="0"),
 )
 
 #: Append-only: who armed or disarmed paid submission, when and why. The last row is in force.

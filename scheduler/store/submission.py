@@ -26,6 +26,7 @@ from scheduler.core.task import Accepted, CostFacts
 from scheduler.core.timing import iso
 from scheduler.store.admission import REQUEST_COLUMNS, Admission, request_of, with_circuit
 from scheduler.store.caps import CapRows
+from scheduler.store.intents import IntentRows
 from scheduler.store.ledger import LedgerRows
 from scheduler.store.moves import in_states, is_state
 from scheduler.store.schema import attempts, holds, jobs, pauses
@@ -137,7 +138,7 @@ def _closing(attempt_id: str, state: HoldState, evidence: str) -> dict[str, Any]
     return {"_id": attempt_id, "_state": state.value, "_evidence": evidence, "_posted": None, "_overrun": 0}
 
 
-class Submission(Admission, CapRows, LedgerRows):
+class Submission(Admission, CapRows, LedgerRows, IntentRows):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]:
         rows = self._c.execute(_PREPARED, {"_limit": limit + len(without)})
         found = [

@@ -11,6 +11,7 @@ from scheduler.core.timing import iso
 from scheduler.core.views import BackendView, ChangedView
 from scheduler.errors import UsageError
 from scheduler.ports_store import Tx
+from scheduler.stages.reconcile import JOURNAL_PAUSE
 
 
 class BackendsView(TypedDict):
@@ -41,13 +42,20 @@ async def backends(desk: Desk, caller: Caller, args: BackendsArgs) -> BackendsVi
     return {"as_of": iso(now_us), "backends": views}
 
 
+def _resume(tx: Tx, names: list[str]) -> list[str]:
+    if JOURNAL_PAUSE in {pause.code for name in names if (pause := tx.pause_of(name))}:
+        # The person has compared what was sent: from here on both memories count from a new beginning.
+        tx.start_epoch()
+    return [name for name in names if tx.clear_pause(name)]
+
+
 async def backends_resume(desk: Desk, caller: Caller, args: ResumeArgs) -> ChangedView:
     if not args.reason.strip():
         raise UsageError("a resumed backend needs a reason", "--reason 'token replaced'")
     now_us = desk.now_us()
     # A pause may stand for the whole account: `coda` as well as `coda:iqm`.
     names = [args.backend, args.backend.partition(":")[0]]
-    cleared = [n for n in names if await desk.kit.store.write(lambda tx, n=n: tx.clear_pause(n))]  # type: ignore[misc]
+    cleared = await desk.kit.store.write(lambda tx: _resume(tx, names))
     desk.kit.log("backend resumed", backend=args.backend, by=caller.user, reason=args.reason)
     desk.kit.wake("estimate")
     desk.kit.wake("admit")

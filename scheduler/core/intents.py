@@ -1,0 +1,103 @@
+"""Two memories of what was sent: the database and the intent journal beside it. They must agree.
+
+Every paid intent has a number (epoch, sequence). It is committed in the database first and appended to the
+journal, on disk, before the first byte leaves. So after any crash the journal may lack the last few numbers,
+whose attempts were then never sent; anything else means that one of the two was restored from a backup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scheduler.core.lifecycle import AttemptState
+
+#: What an attempt may have become that never reached the journal: it cannot have been sent.
+_UNSENT = frozenset({AttemptState.SUBMITTING, AttemptState.NOT_SENT, AttemptState.IN_DOUBT})
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The last number one memory knows; sequence 0 is an epoch in which nothing was sent yet."""
+
+    epoch: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One line of the journal."""
+
+    epoch: int
+    sequence: int
+    attempt_id: str
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """`never_sent`: attempts whose intent was committed and whose number the journal never got."""
+
+    never_sent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Why nothing paid may be sent until a person has looked; `unknown` are attempts we have no row of."""
+
+    sentence: str
+    unknown: tuple[str, ...] = ()
+
+
+def compare(
+    database: Mark | None,
+    journal: Sequence[Intent],
+    journal_epoch: int | None,
+    attempts: Mapping[int, tuple[str, AttemptState]],
+) -> Agreement | Disagreement:
+    """Compare both memories at start.
+
+    `journal` holds the lines of its newest epoch, `journal_epoch` that epoch (None: there is no journal);
+    `attempts` are the database's attempts of its own epoch by sequence, from the journal's last one on.
+    """
+    if database is None and journal_epoch is None:
+        return Agreement()
+    if database is None:
+        lines = f"the intent journal has {len(journal)} intents, and the database knows of none"
+        return Disagreement(f"{lines}: it is new, or from before they were sent", _names(journal))
+    if journal_epoch is None:
+        if database.sequence == 0:
+            return Agreement()
+        gone = f"the database knows {database.sequence} intents, and the intent journal is gone"
+        return Disagreement(f"{gone}: what was sent after a backup cannot be told")
+    if journal_epoch != database.epoch:
+        return Disagreement(
+            f"the intent journal is in epoch {journal_epoch} and the database in epoch {database.epoch}: "
+            "one of them is from a backup",
+            _names(journal) if journal_epoch > database.epoch else (),
+        )
+    last = journal[-1].sequence if journal else 0
+    if last > database.sequence:
+        later = [intent for intent in journal if intent.sequence > database.sequence]
+        return Disagreement(
+            f"the intent journal knows {len(later)} intents that the database has never heard of: "
+            "it was restored from a backup",
+            _names(later),
+        )
+    for intent in journal[-1:]:
+        known = attempts.get(intent.sequence)
+        if known is None or known[0] != intent.attempt_id:
+            told = f"intent {intent.sequence} is attempt {intent.attempt_id} in the journal"
+            return Disagreement(f"{told} and another one in the database: one of them is from a backup")
+    beyond = {number: attempt for number, attempt in attempts.items() if number > last}
+    sent = [attempt_id for attempt_id, state in beyond.values() if state not in _UNSENT]
+    if sent:
+        return Disagreement(
+            f"{len(sent)} attempts were sent after the intent journal ends: it was restored from a backup"
+        )
+    lost = (attempt_id for attempt_id, state in beyond.values() if state is not AttemptState.NOT_SENT)
+    return Agreement(tuple(sorted(lost)))
+
+
+def _names(intents: Sequence[Intent]) -> tuple[str, ...]:
+    return tuple(intent.attempt_id for intent in intents)
