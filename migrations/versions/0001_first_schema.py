@@ -44,6 +44,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_armings")),
     )
     op.create_table(
+        "audits",
+        sa.Column("id", ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("verdict", sa.Text(), nullable=False),
+        sa.Column("sentence", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "verdict IN ('broken', 'clean', 'lifted', 'pending')", name=op.f("ck_audits_verdict")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audits")),
+    )
+    op.create_table(
         "batches",
         sa.Column("id", ROW_ID, autoincrement=False, nullable=False),
         sa.Column("ingest_key", sa.Text(), nullable=False),
@@ -109,6 +121,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_circuits")),
     )
     op.create_table(
+        "intent_marks",
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("journal_epoch", sa.Integer(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("node", name=op.f("pk_intent_marks")),
+    )
+    op.create_table(
         "pauses",
         sa.Column("backend", sa.Text(), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
@@ -123,6 +143,14 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("next", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_sequences")),
+    )
+    op.create_table(
+        "audit_marks",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("txn_id", sa.BigInteger(), nullable=False),
+        sa.Column("balance", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_audit_marks_account_id")),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_audit_marks")),
     )
     op.create_table(
         "grants",
@@ -167,7 +195,13 @@ def upgrade() -> None:
         sa.Column("cancel_asked_us", sa.BigInteger(), nullable=True),
         sa.Column("estimate_microusd", sa.BigInteger(), nullable=True),
         sa.Column("cost_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("accepted_microusd", sa.BigInteger(), nullable=True),
         sa.Column("approved_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("quoted_us", sa.BigInteger(), nullable=True),
+        sa.Column("quote_valid_until_us", sa.BigInteger(), nullable=True),
+        sa.Column("chosen_hint", sa.Text(), nullable=True),
+        sa.Column("cap_microusd", sa.BigInteger(), nullable=True),
+        sa.Column("retries_left", sa.Integer(), server_default="0", nullable=False),
         sa.Column("wait_code", sa.Text(), nullable=True),
         sa.Column("wait_until_us", sa.BigInteger(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
@@ -180,8 +214,11 @@ def upgrade() -> None:
             "state IN ('admitted', 'cancelled', 'completed', 'failed', 'in_doubt', 'rejected', 'running', 'waiting')",
             name=op.f("ck_jobs_state"),
         ),
-        sa.CheckConstraint("estimate_microusd >= 0 AND cost_microusd >= 0", name=op.f("ck_jobs_money")),
+        sa.CheckConstraint(
+            "estimate_microusd >= 0 AND cost_microusd >= 0 AND cap_microusd >= 0", name=op.f("ck_jobs_money")
+        ),
         sa.CheckConstraint("published_us IS NULL OR ended_us IS NOT NULL", name=op.f("ck_jobs_published")),
+        sa.CheckConstraint("retries_left >= 0", name=op.f("ck_jobs_retries")),
         sa.CheckConstraint("shots > 0 AND ordinal > 0", name=op.f("ck_jobs_positive")),
         sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_jobs_batch_id")),
         sa.ForeignKeyConstraint(["circuit_sha256"], ["circuits.sha256"], name=op.f("fk_jobs_circuit_sha256")),
@@ -272,11 +309,14 @@ def upgrade() -> None:
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("posts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("paid", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("backend", sa.Text(), nullable=False),
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("provider_job_id", sa.Text(), nullable=True),
         sa.Column("provider_status", sa.Text(), nullable=True),
         sa.Column("estimate_microusd", sa.BigInteger(), nullable=False),
+        sa.Column("intent_epoch", sa.Integer(), nullable=True),
+        sa.Column("intent_sequence", sa.BigInteger(), nullable=True),
         sa.Column("prepared_us", sa.BigInteger(), nullable=False),
         sa.Column("sent_us", sa.BigInteger(), nullable=True),
         sa.Column("send_not_after_us", sa.BigInteger(), nullable=True),
@@ -293,15 +333,15 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("raw_reply", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "state IN ('finished', 'in_doubt', 'not_sent', 'prepared', 'refused', 'settled', 'submitted', 'submitting', 'written_off')",
+            "state IN ('failed', 'finished', 'in_doubt', 'not_sent', 'prepared', 'refused', 'settled', 'submitted', 'submitting', 'written_off')",
             name=op.f("ck_attempts_state"),
         ),
         sa.CheckConstraint(
-            "state NOT IN ('finished', 'in_doubt', 'settled', 'submitted', 'submitting', 'written_off') OR posts = 1",
+            "state NOT IN ('failed', 'finished', 'in_doubt', 'settled', 'submitted', 'submitting', 'written_off') OR posts = 1",
             name=op.f("ck_attempts_posted"),
         ),
         sa.CheckConstraint(
-            "state NOT IN ('finished', 'settled', 'submitted') OR provider_job_id IS NOT NULL",
+            "state NOT IN ('failed', 'finished', 'settled', 'submitted') OR provider_job_id IS NOT NULL",
             name=op.f("ck_attempts_named_by_provider"),
         ),
         sa.CheckConstraint(
@@ -360,6 +400,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'prepared'"),
     )
     op.create_index(
+        "uq_attempts_intent",
+        "attempts",
+        ["intent_epoch", "intent_sequence"],
+        unique=True,
+        sqlite_where=sa.text("intent_sequence IS NOT NULL"),
+        postgresql_where=sa.text("intent_sequence IS NOT NULL"),
+    )
+    op.create_index(
         "uq_attempts_one_live",
         "attempts",
         ["job_id", "part_ordinal"],
@@ -416,7 +464,22 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["reverses"], ["txns.id"], name=op.f("fk_txns_reverses")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_txns")),
         sa.UniqueConstraint("idem_key", name=op.f("uq_txns_idem_key")),
-        sa.UniqueConstraint("reverses", name=op.f("uq_txns_reverses")),
+    )
+    op.create_index(
+        "ix_txns_attempt",
+        "txns",
+        ["attempt_id"],
+        unique=False,
+        sqlite_where=sa.text("attempt_id IS NOT NULL"),
+        postgresql_where=sa.text("attempt_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_txns_reverses",
+        "txns",
+        ["reverses"],
+        unique=False,
+        sqlite_where=sa.text("reverses IS NOT NULL"),
+        postgresql_where=sa.text("reverses IS NOT NULL"),
     )
     op.create_table(
         "entries",
@@ -428,8 +491,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_entries_account_id")),
         sa.ForeignKeyConstraint(["txn_id"], ["txns.id"], name=op.f("fk_entries_txn_id")),
         sa.PrimaryKeyConstraint("txn_id", "line", name=op.f("pk_entries")),
+        sqlite_with_rowid=False,
     )
-    op.create_index("ix_entries_account", "entries", ["account_id"], unique=False)
+    op.create_index("ix_entries_account", "entries", ["account_id", "amount"], unique=False)
     op.create_table(
         "holds",
         sa.Column("attempt_id", sa.Text(), nullable=False),
@@ -438,6 +502,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("posted_microusd", sa.BigInteger(), nullable=True),
         sa.Column("overrun_microusd", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("refunded_microusd", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("txn_id", sa.BigInteger(), nullable=True),
         sa.Column("evidence", sa.Text(), nullable=True),
         sa.CheckConstraint(
@@ -447,6 +512,10 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "amount_microusd >= 0 AND overage_microusd >= 0 AND overrun_microusd >= 0",
             name=op.f("ck_holds_money"),
+        ),
+        sa.CheckConstraint(
+            "refunded_microusd >= 0 AND refunded_microusd <= COALESCE(posted_microusd, 0)",
+            name=op.f("ck_holds_refunded"),
         ),
         sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name=op.f("fk_holds_attempt_id")),
         sa.ForeignKeyConstraint(["txn_id"], ["txns.id"], name=op.f("fk_holds_txn_id")),
@@ -484,6 +553,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("attempt_id", "account_id", name=op.f("pk_hold_parts")),
     )
     op.create_index("ix_hold_parts_account", "hold_parts", ["account_id"], unique=False)
+    # ### end Alembic commands ###
     numbers = sa.table("sequences", sa.column("name"), sa.column("next"))
     op.bulk_insert(numbers, [{"name": "batches", "next": 1}, {"name": "jobs", "next": 1}])
     for statement in append_only(op.get_bind().dialect.name):

@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
 )
 
+from scheduler.core.audit import AuditVerdict
 from scheduler.core.caps import Measure
 from scheduler.core.ledger import AccountKind, Asset, Kind
 from scheduler.core.lifecycle import (
@@ -182,6 +183,8 @@ attempts = Table(
     Column("ordinal", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("posts", Integer, nullable=False, server_default="0"),
+    # Said with the intent: from then on an attempt without a hold is an audit's finding.
+    Column("paid", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
     Column("backend", Text, nullable=False),
     Column("provider", Text, nullable=False),
     Column("provider_job_id", Text),
@@ -304,11 +307,14 @@ txns = Table(
     Column("idem_key", Text, nullable=False, unique=True),
     Column("kind", Text, nullable=False),
     Column("attempt_id", Text, ForeignKey("attempts.id")),
-    Column("reverses", BigInteger, ForeignKey("txns.id"), unique=True),
+    # What a refund or a correction takes back; together they never take back more than there was.
+    Column("reverses", BigInteger, ForeignKey("txns.id")),
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     CheckConstraint(f"kind IN {in_list(Kind)}", name="kind"),
+    partial("ix_txns_attempt", "attempt_id", where="attempt_id IS NOT NULL"),
+    partial("ix_txns_reverses", "reverses", where="reverses IS NOT NULL"),
 )
 
 entries = Table(
@@ -319,7 +325,10 @@ entries = Table(
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
     Column("amount", BigInteger, nullable=False),
     CheckConstraint("amount <> 0", name="not_zero"),
-    Index("ix_entries_account", "account_id"),
+    # The amount is in it, so that an audit sums an account without looking up a single row.
+    Index("ix_entries_account", "account_id", "amount"),
+    # In the order of the journal, which is the order in which it is written and audited.
+    sqlite_with_rowid=False,
 )
 
 grants = Table(
@@ -350,11 +359,15 @@ holds = Table(
     Column("state", Text, nullable=False),
     Column("posted_microusd", BigInteger),
     Column("overrun_microusd", BigInteger, nullable=False, server_default="0"),
+    Column("refunded_microusd", BigInteger, nullable=False, server_default="0"),
     Column("txn_id", BigInteger, ForeignKey("txns.id"), unique=True),
     Column("evidence", Text),
     CheckConstraint(f"state IN {in_list(HoldState)}", name="state"),
     CheckConstraint("amount_microusd >= 0 AND overage_microusd >= 0 AND overrun_microusd >= 0", name="money"),
     CheckConstraint(f"(state = '{HoldState.POSTED}') = (posted_microusd IS NOT NULL)", name="posted"),
+    CheckConstraint(
+        "refunded_microusd >= 0 AND refunded_microusd <= COALESCE(posted_microusd, 0)", name="refunded"
+    ),
     partial("ix_holds_open", "attempt_id", where=f"state = '{HoldState.OPEN}'"),
 )
 
@@ -430,6 +443,27 @@ armings = Table(
     Column("reason", Text, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     CheckConstraint("NOT armed OR night_limit_microusd >= 0", name="limit"),
+)
+
+#: What audits said; the last row is in force, and one that is broken stays so until a person lifts it.
+audits = Table(
+    "audits",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("verdict", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    CheckConstraint(f"verdict IN {in_list(AuditVerdict)}", name="verdict"),
+)
+
+#: Up to which transaction an account's balance was summed and found right; the journal is append-only.
+audit_marks = Table(
+    "audit_marks",
+    metadata,
+    Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    Column("txn_id", BigInteger, nullable=False),
+    Column("balance", BigInteger, nullable=False),
 )
 
 #: A recorded reason to leave a backend alone; `until_us` NULL lasts until a person resumes it.
