@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from scheduler.core.admission import BackendLoad, Candidate, Pause
+from scheduler.core.breaker import BreakerRules, BreakerState
+from scheduler.core.breaker import Event as BreakerEvent
 from scheduler.core.caps import CapBooks, Window
 from scheduler.core.intents import Intent, Mark
 from scheduler.core.job import JobRef
@@ -52,6 +54,11 @@ class JobMoves(Protocol):
         """Append a line to the jobs' stories without changing their state."""
 
     def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None: ...
+
+    def record_breaker(
+        self, backend: str, event: BreakerEvent, now_us: int, rules: BreakerRules
+    ) -> BreakerState:
+        """Count what a backend did, well or badly."""
 
 
 class IntakeTx(Protocol):
@@ -139,6 +146,8 @@ class SubmissionTx(JobMoves, FundsTx, Protocol):
 
     def pause_failures(self, backend: str) -> int:
         """How often in a row this backend was paused by failures."""
+
+    def breaker_states(self) -> dict[str, BreakerState]: ...
 
     def pause_of(self, backend: str) -> Pause | None: ...
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from scheduler.core.breaker import BreakerState, Phase
+from scheduler.core.breaker import gate as breaker_gate
 from scheduler.core.caps import Cap, Measure, Period, Scope, Spender, Window, windows_of
 from scheduler.core.drift import Drifted, Fresh, LatestQuote, Stale, judge_quote
 from scheduler.core.money import Money
@@ -28,6 +30,8 @@ class Gate:
 
     @property
     def needs_person(self) -> bool:
+        if self.code == "breaker" and self.opens_us is not None:
+            return False  # a probe will tell
         return self.code in NEEDS_PERSON or self.code.startswith("cap:")
 
 
@@ -88,6 +92,14 @@ class BackendLoad:
     in_doubt: int = 0
     exposure_microusd: int = 0
     pause: Pause | None = None
+    breaker: BreakerState = field(default_factory=BreakerState)
+
+    @property
+    def room(self) -> int:
+        """Free slots; an open breaker lets one probe through at a time."""
+        if self.breaker.phase is not Phase.CLOSED:
+            return max(0, 1 - self.in_flight)
+        return max(0, self.slots - self.in_flight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +223,14 @@ def backend_gates(load: BackendLoad, now_us: int) -> list[Gate]:
         until = f"; tried again at {iso(load.pause.until_us)}" if load.pause.until_us else ""
         fix = None if load.pause.until_us else f"nightshot backends resume {load.name} --reason '…'"
         gates.append(Gate(load.pause.code, load.pause.sentence + until, fix, load.pause.until_us))
-    if load.in_flight >= load.slots:
+    broken = breaker_gate(load.breaker, now_us)
+    if broken is not None:
+        fix = None if load.breaker.probe_us else f"nightshot backends resume {load.name} --reason '…'"
+        gates.append(Gate("breaker", broken, fix, load.breaker.probe_us))
+    if load.room <= 0:
         sentence = f"{load.in_flight} of {load.slots} slots of {load.name} are taken"
+        if load.breaker.phase is not Phase.CLOSED:
+            sentence = f"{load.name} is being tried with one job first; its breaker is {load.breaker.phase}"
         gates.append(Gate("slots", sentence))
     return gates
 

@@ -7,12 +7,13 @@ used is counted per occurrence: a cap on each user's cost each night has one win
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
-from scheduler.core.money import LARGEST_MICRO, Credits, Money
+from scheduler.core.money import LARGEST_MICRO, Credits, Money, NotMoney
 from scheduler.core.timing import to_datetime, to_us
 
 _NOON, _MIDNIGHT = time(12), time(0)
@@ -221,6 +222,36 @@ def amount_text(measure: Measure, amount: int) -> str:
         case Measure.SHOTS | Measure.TASKS:
             number = str(amount)
     return f"{number} {measure.removesuffix('s') if number == '1' else measure}"
+
+
+UNLIMITED = "unlimited"
+_NUMBER = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?:credits?|shots?|tasks?)?")
+
+
+def read_limit(measure: Measure, text: str) -> int | None:
+    """Read a limit as people write it: `40.00 USD`, `12.5`, `10000`; `unlimited` is None and 0 is nothing.
+
+    Raises NotMoney with the form that this measure needs.
+    """
+    if text.strip() == UNLIMITED:
+        return None
+    return read_amount(measure, text)
+
+
+def read_amount(measure: Measure, text: str) -> int:
+    """Read an amount of a measure in its own unit. Raises NotMoney with the form that it needs."""
+    if measure in (Measure.COST, Measure.OVERAGE):
+        return Money.parse(text).microusd
+    found = _NUMBER.fullmatch(text.strip())
+    if not found:
+        raise NotMoney(f"{text!r} is not a number of {measure}: write it like '100', without a sign")
+    if measure is Measure.CREDITS:
+        return Credits.from_number(found["number"]).microcredits
+    if "." in found["number"]:
+        raise NotMoney(f"{text!r}: there are no fractions of {measure}: write a whole number")
+    if int(found["number"]) > LARGEST_MICRO:
+        raise NotMoney(f"{text!r} is more {measure} than anybody has")
+    return int(found["number"])
 
 
 #: Whoever these name is not chosen in a configuration: numbers are given later, and everyone is everyone.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scheduler.core.admission import BackendLoad, decide
+from scheduler.core.breaker import Move, Phase
 from scheduler.ports import Kit
 from scheduler.ports_store import AdmissionTx
 from scheduler.stages.purse import purse_for
@@ -31,9 +32,9 @@ class Admitting:
         now_us = self.kit.clock.now_us()
         loads = tx.fill_loads([load for name in tx.waiting_backends() if (load := self.load_of(name))])
         heads = {
-            load.name: tx.queue_heads(load.name, now_us, load.slots - load.in_flight + LOOK_PAST)
+            load.name: tx.queue_heads(load.name, now_us, load.room + LOOK_PAST)
             for load in loads
-            if load.in_flight < load.slots
+            if load.room > 0
         }
         if not any(heads.values()):
             return 0
@@ -44,6 +45,11 @@ class Admitting:
             # Admitted but not sent yet: no hold stands for it, and its money must not be promised twice.
             purse = purse.after(job, now_us)
         decision = decide(loads, heads, purse, self.kit.rules.doubt_limits, now_us)
+        for load in loads:
+            if load.breaker.phase is not Phase.CLOSED and any(
+                j.backend == load.name for j in decision.admitted
+            ):
+                tx.record_breaker(load.name, Move.PROBE, now_us, self.kit.rules.breaker)
         return len(tx.prepare_attempts([(job, self.kit.new_id()) for job in decision.admitted], now_us))
 
     def _is_paid(self, name: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from scheduler.core.admission import Pause
+from scheduler.core.breaker import Relief, Trouble
 from scheduler.core.lifecycle import AttemptEvent, JobEvent
 from scheduler.core.rules import Rules
 from scheduler.core.task import Accepted, NotSent, Outcome, RefusalKind, Refused, Unknown
@@ -36,11 +37,11 @@ def record_outcome(tx: SubmissionTx, sent: Sent, outcome: Outcome, rules: Rules,
         case Accepted():
             return _record_accepted(tx, sent, outcome, rules, now_us)
         case Refused():
-            return _record_refused(tx, sent, outcome, now_us)
+            return _record_refused(tx, sent, outcome, rules, now_us)
         case NotSent():
-            return _record_not_sent(tx, sent, outcome, now_us)
+            return _record_not_sent(tx, sent, outcome, rules, now_us)
         case Unknown():
-            return _lose_sight(tx, sent, outcome.reason, outcome.raw, now_us)
+            return _lose_sight(tx, sent, outcome.reason, outcome.raw, rules, now_us)
         case _:
             assert_never(outcome)
 
@@ -50,24 +51,27 @@ def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rul
     if tx.attempt_accepted(sent.attempt_id, outcome, next_poll_us):
         sentence = f"accepted by {sent.provider} as {outcome.provider_job_id}"
         tx.move_job(sent.job_id, JobEvent.ACCEPTED, now_us, sentence)
+        tx.record_breaker(sent.backend, Relief.ACCEPTED, now_us, rules.breaker)
         return "accepted"
     reason = f"{sent.provider} answered with id {outcome.provider_job_id}, which belongs to another attempt"
-    return _lose_sight(tx, sent, reason, outcome.raw, now_us)
+    return _lose_sight(tx, sent, reason, outcome.raw, rules, now_us)
 
 
-def _lose_sight(tx: SubmissionTx, sent: Sent, reason: str, raw: str, now_us: int) -> str:
+def _lose_sight(tx: SubmissionTx, sent: Sent, reason: str, raw: str, rules: Rules, now_us: int) -> str:
     if not tx.lose_sight(sent.attempt_id, now_us, reason, raw):
         return "moved on"
     tx.move_job(sent.job_id, JobEvent.LOSE_SIGHT, now_us, f"in doubt: {reason}")
+    tx.record_breaker(sent.backend, Trouble.DOUBT, now_us, rules.breaker)
     return "in doubt"
 
 
-def _record_refused(tx: SubmissionTx, sent: Sent, outcome: Refused, now_us: int) -> str:
+def _record_refused(tx: SubmissionTx, sent: Sent, outcome: Refused, rules: Rules, now_us: int) -> str:
     if not tx.end_attempt(sent.attempt_id, AttemptEvent.REFUSE, now_us, outcome.reason, outcome.raw):
         return "moved on"
     sentence = f"refused by {sent.provider}: {outcome.reason}"
     match outcome.kind:
         case RefusalKind.INVALID:
+            tx.record_breaker(sent.backend, Trouble.REFUSAL, now_us, rules.breaker)
             if tx.take_retry(sent.job_id):
                 _send_back(tx, sent, f"tried again: {sentence}", now_us)
                 return "refused, tried again"
@@ -89,7 +93,7 @@ def _record_refused(tx: SubmissionTx, sent: Sent, outcome: Refused, now_us: int)
     return "refused for now"
 
 
-def _record_not_sent(tx: SubmissionTx, sent: Sent, outcome: NotSent, now_us: int) -> str:
+def _record_not_sent(tx: SubmissionTx, sent: Sent, outcome: NotSent, rules: Rules, now_us: int) -> str:
     if not tx.end_attempt(sent.attempt_id, AttemptEvent.NOT_SENT, now_us, outcome.reason):
         return "moved on"
     sentence = f"not sent: {outcome.reason}"
@@ -97,6 +101,7 @@ def _record_not_sent(tx: SubmissionTx, sent: Sent, outcome: NotSent, now_us: int
         failures = 1 + tx.pause_failures(sent.backend)
         until_us = retry_at_us(sent.backend, now_us, failures, outcome.retry_after_s)
         tx.pause_backend(sent.backend, Pause("backend-offline", sentence, until_us), now_us)
+        tx.record_breaker(sent.backend, Trouble.FAILURE, now_us, rules.breaker)
     _send_back(tx, sent, sentence, now_us)
     return "not sent"
 

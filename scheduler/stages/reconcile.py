@@ -35,8 +35,8 @@ class Reconciling:
         """Give every attempt left SUBMITTING its answer or its doubt; returns what was done."""
         kept = await asyncio.to_thread(self.replies.kept)
         epoch, lines = await asyncio.to_thread(self.journal.newest)
-        said = await self.kit.store.write(lambda tx: self._compare_journal(tx, epoch, lines))
-        if not said:
+        agreed, said = await self.kit.store.write(lambda tx: self._compare_journal(tx, epoch, lines))
+        if agreed:
             mark = await self.kit.store.read(lambda tx: tx.intent_mark())
             # The file is there before the first intent, or a crash at that one would look like a lost journal.
             await asyncio.to_thread(self.journal.begin, mark.epoch if mark else 1)
@@ -45,7 +45,9 @@ class Reconciling:
         await self.step()
         return said
 
-    def _compare_journal(self, tx: ReconcileTx, epoch: int | None, lines: list[Intent]) -> list[str]:
+    def _compare_journal(
+        self, tx: ReconcileTx, epoch: int | None, lines: list[Intent]
+    ) -> tuple[bool, list[str]]:
         """Hold the two memories of what was sent against each other; a disagreement stops paid submission."""
         mark = tx.intent_mark()
         last = lines[-1].sequence if lines else 0
@@ -55,7 +57,7 @@ class Reconciling:
         if epoch is not None:
             tx.see_journal_epoch(epoch)
         if isinstance(found, Disagreement):
-            return self._stop_paid_submission(tx, found, now_us)
+            return False, self._stop_paid_submission(tx, found, now_us)
         by_id = {lost.attempt_id: lost for lost in tx.lost_attempts()}
         said = []
         for attempt_id in found.never_sent:
@@ -66,7 +68,7 @@ class Reconciling:
                     tx, replace(_sent(lost), vetoed=True), NotSent(reason), self.kit.rules, now_us
                 )
                 said.append(f"attempt {attempt_id}: {word} ({reason})")
-        return said
+        return True, said
 
     def _stop_paid_submission(self, tx: ReconcileTx, found: Disagreement, now_us: int) -> list[str]:
         sentence = (

@@ -9,11 +9,13 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, func, insert, select, update
 
 from scheduler.core.admission import BackendLoad, Candidate, Pause
+from scheduler.core.breaker import BreakerState
 from scheduler.core.job import AUTO_HINT
 from scheduler.core.lifecycle import ATTEMPT_IN_FLIGHT, AttemptState, JobEvent, JobState
 from scheduler.core.records import ArmingRecord, Quote, UnpricedJob
 from scheduler.core.task import RunRequest
-from scheduler.store.moves import Moves, in_states, is_state
+from scheduler.store.breakers import BreakerRows
+from scheduler.store.moves import in_states, is_state
 from scheduler.store.schema import armings, attempts, circuits, job_events, jobs, pauses, quotes
 
 _WAITING = is_state(jobs.c.state, JobState.WAITING)
@@ -179,7 +181,7 @@ def _to_price(row: Any) -> UnpricedJob:
     return UnpricedJob(row.id, row.failures, request, row.cap_microusd, row.execution_hint == AUTO_HINT)
 
 
-class Admission(Moves):
+class Admission(BreakerRows):
     def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
         rows = self._c.execute(_UNPRICED, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [_to_price(row) for row in rows]
@@ -240,9 +242,11 @@ class Admission(Moves):
         paused = {
             row.backend: Pause(row.code, row.sentence, row.until_us) for row in self._c.execute(_PAUSES)
         }
+        states = self.breaker_states()
         return [
             replace(
                 load,
+                breaker=states.get(load.name, BreakerState()),
                 in_flight=in_flight.get(load.name, 0),
                 in_doubt=doubts.get(load.name, (0, 0))[0],
                 exposure_microusd=doubts.get(load.name, (0, 0))[1],

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from scheduler.core.audit import AuditVerdict
+from scheduler.core.breaker import Phase, Trouble
 from scheduler.core.caps import Measure
 from scheduler.core.ledger import AccountKind, Asset, Kind
 from scheduler.core.lifecycle import (
@@ -418,6 +419,20 @@ job_events = Table(
     Column("event", Text, nullable=False),
     Column("sentence", Text, nullable=False),
     Index("ix_job_events_job", "job_id", "id"),
+)
+
+#: What a backend did lately, as `core.breaker` counts it; no row is a closed breaker with nothing to say.
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("backend", Text, primary_key=True),
+    Column("phase", Text, nullable=False),
+    Column("cause", Text),
+    Column("openings", Integer, nullable=False),
+    Column("probe_us", BigInteger),
+    Column("in_a_row", Text, nullable=False),
+    CheckConstraint(f"phase IN {in_list(Phase)}", name="phase"),
+    CheckConstraint(f"cause IS NULL OR cause IN {in_list(Trouble)}", name="cause"),
 )
 
 #: The number of the last paid intent, mirrored in the journal beside the database.

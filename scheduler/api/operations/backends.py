@@ -7,6 +7,7 @@ from typing import TypedDict
 from scheduler.api.desk import Args, Caller, Desk
 from scheduler.api.views import backend_view
 from scheduler.core.admission import BackendLoad
+from scheduler.core.breaker import BreakerRules, Move
 from scheduler.core.timing import iso
 from scheduler.core.views import BackendView, ChangedView
 from scheduler.errors import UsageError
@@ -42,11 +43,14 @@ async def backends(desk: Desk, caller: Caller, args: BackendsArgs) -> BackendsVi
     return {"as_of": iso(now_us), "backends": views}
 
 
-def _resume(tx: Tx, names: list[str]) -> list[str]:
+def _resume(tx: Tx, names: list[str], now_us: int, rules: BreakerRules) -> list[str]:
     if JOURNAL_PAUSE in {pause.code for name in names if (pause := tx.pause_of(name))}:
         # The person has compared what was sent: from here on both memories count from a new beginning.
         tx.start_epoch()
-    return [name for name in names if tx.clear_pause(name)]
+    broken = [name for name in names if name in tx.breaker_states()]
+    for name in broken:
+        tx.record_breaker(name, Move.RESUME, now_us, rules)
+    return [name for name in names if tx.clear_pause(name) or name in broken]
 
 
 async def backends_resume(desk: Desk, caller: Caller, args: ResumeArgs) -> ChangedView:
@@ -55,7 +59,7 @@ async def backends_resume(desk: Desk, caller: Caller, args: ResumeArgs) -> Chang
     now_us = desk.now_us()
     # A pause may stand for the whole account: `coda` as well as `coda:iqm`.
     names = [args.backend, args.backend.partition(":")[0]]
-    cleared = await desk.kit.store.write(lambda tx: _resume(tx, names))
+    cleared = await desk.kit.store.write(lambda tx: _resume(tx, names, now_us, desk.kit.rules.breaker))
     desk.kit.log("backend resumed", backend=args.backend, by=caller.user, reason=args.reason)
     desk.kit.wake("estimate")
     desk.kit.wake("admit")
