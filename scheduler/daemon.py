@@ -174,7 +174,7 @@ class Daemon:
         watching = asyncio.create_task(
             watch_inbox(
                 self._place.home.inbox,
-                self._spool.renamed_in.add,
+                self._spool.heard_rename,
                 lambda: self._loops.wake("ingest"),
                 self._log,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from scheduler.core.alarms import AlarmRules
 from scheduler.core.caps import Cap, CapBooks, Measure, Spender, Use, Window, amount_text
 from scheduler.core.ledger import Grant, HoldPart, Shortage, burn_down
 from scheduler.core.money import MICRO, Credits, Money
@@ -48,6 +49,9 @@ class SpendingRules:
     quote_tolerance_ppm: int = 50_000
     #: A job whose quote is above this waits for a person; None asks nobody.
     approval_above_microusd: int | None = None
+    #: So many credits that nobody can explain stop submission to their provider.
+    unexplained_limit_microcredits: int = 10 * MICRO
+    alarms: AlarmRules = field(default_factory=AlarmRules)
 
 
 @dataclass(frozen=True, slots=True)

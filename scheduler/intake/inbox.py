@@ -1,18 +1,20 @@
 """The inbox on disk: look, take, read safely, put away. Blocking calls only; nothing here decides about jobs.
 
 A file belongs to whoever dropped it until it is claimed by a rename into `state/claimed`, which no two
-processes can both win. Everything is opened relative to a directory, without following links, without
-waiting for a FIFO's writer, and checked again on the descriptor that is read.
+processes can both win. Everything below the inbox is listed, opened and moved relative to the descriptor of
+its folder, without following links (a folder may become a link between two looks), without waiting for a
+FIFO's writer, and checked again on the descriptor that is read.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scheduler.core.spooling import Look, is_unfinished_name
@@ -21,6 +23,8 @@ from scheduler.errors import SpecError
 DEEPEST_FOLDER = 16
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Not there any more, or something else is in its place: the next look will tell what.
+_MOVED_AWAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class Seen:
     mode: int
     uid: int
     links: int
+    #: Of a folder only: why what is in it cannot be seen.
+    closed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,9 @@ class FileRules:
     def refuse(self, mode: int, uid: int, links: int, size_bytes: int, owner_name: str) -> SpecError | None:
         """The reason why a file is not taken, from what `stat` says of it; None when it may be."""
         if stat.S_ISLNK(mode):
-            return SpecError(
-                "it is a symbolic link", hint="drop the file itself: cp -L copies what a link points to"
-            )
+            return _link()
         if not stat.S_ISREG(mode):
-            return SpecError(f"it is {_kind_of(mode)}, not a file", hint="drop a regular file")
+            return SpecError(f"it is {kind_of(mode)}, not a file", hint="drop a regular file")
         if links != 1:
             return SpecError(
                 f"it has {links} names (hard links), so it could change after it was read",
@@ -72,8 +76,15 @@ class FileRules:
         return None
 
 
-def _kind_of(mode: int) -> str:
+def _link() -> SpecError:
+    return SpecError("it is a symbolic link", hint="drop the file itself: cp -L copies what a link points to")
+
+
+def kind_of(mode: int) -> str:
+    """What a thing is that is no regular file: `a named pipe`."""
     for test, name in (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISDIR, "a folder"),
         (stat.S_ISFIFO, "a named pipe"),
         (stat.S_ISSOCK, "a socket"),
         (stat.S_ISCHR, "a device"),
@@ -85,46 +96,130 @@ def _kind_of(mode: int) -> str:
 
 
 def scan(inbox: Path) -> Iterator[Seen]:
-    """Yield every entry below the inbox but folders and unfinished names. Raises OSError when it is gone."""
-    stack = [("", 0)]
-    while stack:
-        prefix, depth = stack.pop()
-        folder = inbox / prefix if prefix else inbox
-        try:
-            entries = os.scandir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            if not prefix:
-                raise
-            continue  # a sub-folder that was moved away while we looked
-        with entries:
-            for entry in entries:
-                if is_unfinished_name(entry.name):
-                    continue
-                path = f"{prefix}/{entry.name}" if prefix else entry.name
-                try:
-                    info = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                if stat.S_ISDIR(info.st_mode):
-                    if depth < DEEPEST_FOLDER:
-                        stack.append((path, depth + 1))
-                    continue
-                look = Look(info.st_size, info.st_mtime_ns, info.st_ino)
-                yield Seen(path, look, info.st_mode, info.st_uid, info.st_nlink)
+    """Yield every entry but unfinished names, and folders only when they cannot be looked into.
+
+    Raises OSError when the inbox itself cannot be read.
+    """
+    at = os.open(inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield from _scan_folder(at, "", 0)
+    finally:
+        os.close(at)
 
 
-def open_below(folder: Path, relative: str) -> int:
-    """Open a file below `folder` without following any link on the way. Raises OSError."""
+def _scan_folder(at: int, prefix: str, depth: int) -> Iterator[Seen]:
+    folders = []
+    with os.scandir(at) as entries:
+        for entry in entries:
+            if is_unfinished_name(entry.name):
+                continue
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            seen = _seen(f"{prefix}{entry.name}", info)
+            if stat.S_ISDIR(info.st_mode):
+                folders.append((entry.name, seen))
+            else:
+                yield seen
+    for name, seen in folders:
+        yield from _scan_below(at, name, seen, depth + 1)
+
+
+def _scan_below(at: int, name: str, seen: Seen, depth: int) -> Iterator[Seen]:
+    """Look into one folder; one that cannot be looked into must not hide the others."""
+    if depth > DEEPEST_FOLDER:
+        yield replace(seen, closed=f"folders are looked into {DEEPEST_FOLDER} deep, and this one is deeper")
+        return
+    try:
+        inner = os.open(name, _OPEN_FOLDER, dir_fd=at)
+    except OSError as error:
+        if error.errno not in _MOVED_AWAY:
+            yield replace(seen, closed=f"the service cannot look into this folder: {error.strerror}")
+        return
+    try:
+        yield from _scan_folder(inner, f"{seen.path}/", depth)
+    except OSError as error:
+        yield replace(seen, closed=f"the service cannot look into this folder: {error.strerror}")
+    finally:
+        os.close(inner)
+
+
+def _seen(path: str, info: os.stat_result) -> Seen:
+    look = Look(info.st_size, info.st_mtime_ns, info.st_ino)
+    return Seen(path, look, info.st_mode, info.st_uid, info.st_nlink)
+
+
+@contextmanager
+def folder_below(folder: Path, relative: str) -> Iterator[tuple[int, str]]:
+    """Yield the descriptor of the folder in which `relative` stands, and its last name. Raises OSError."""
     *folders, name = relative.split("/")
-    at = os.open(folder, _OPEN_FOLDER)
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for step in folders:
             deeper = os.open(step, _OPEN_FOLDER, dir_fd=at)
             os.close(at)
             at = deeper
-        return os.open(name, _OPEN, dir_fd=at)
+        yield at, name
     finally:
         os.close(at)
+
+
+def open_below(folder: Path, relative: str) -> int:
+    """Open a file below `folder` without following any link on the way. Raises OSError."""
+    with folder_below(folder, relative) as (at, name):
+        return os.open(name, _OPEN, dir_fd=at)
+
+
+def look_below(folder: Path, relative: str) -> os.stat_result:
+    """`lstat` of something below `folder`, through no link on the way. Raises OSError."""
+    with folder_below(folder, relative) as (at, name):
+        return os.stat(name, dir_fd=at, follow_symlinks=False)
+
+
+def may_read(folder: Path, relative: str) -> bool:
+    """False when the permissions of a file keep us from reading it. Raises OSError when it is gone."""
+    with folder_below(folder, relative) as (at, name):
+        return os.access(name, os.R_OK, dir_fd=at)
+
+
+def move_out(folder: Path, relative: str, target: Path) -> None:
+    """Rename something below `folder` to `target`, through no link on the way. Raises OSError."""
+    with folder_below(folder, relative) as (at, name):
+        os.rename(name, target, src_dir_fd=at)
+
+
+def move_in(source: Path, folder: Path, relative: str) -> None:
+    """Rename `source` to `relative` below `folder`, or to a free name beside it. Raises OSError.
+
+    Missing folders are made; no link is followed on the way.
+    """
+    for steps in itertools.accumulate(relative.split("/")[:-1], "{}/{}".format):
+        with folder_below(folder, steps) as (at, name):
+            try:
+                os.mkdir(name, 0o755, dir_fd=at)
+            except FileExistsError:
+                pass
+    with folder_below(folder, relative) as (at, name):
+        stem, dot, suffix = name.rpartition(".")
+        free, number = name, 1
+        while _exists(free, at):
+            number += 1
+            free = f"{stem}-{number}{dot}{suffix}"
+        os.rename(source, free, dst_dir_fd=at)
+
+
+def _exists(name: str, at: int) -> bool:
+    try:
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_gone(error: OSError) -> bool:
+    """True when the file, or a folder on the way to it, is not there any more."""
+    return error.errno in _MOVED_AWAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +234,7 @@ def read_claimed(folder: Path, relative: str, rules: FileRules, owner_name: Call
         fd = open_below(folder, relative)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise SpecError("it is a symbolic link", hint="drop the file itself") from None
+            raise _link() from None
         if error.errno == errno.ENXIO:
             raise SpecError("it is a socket, not a file", hint="drop a regular file") from None
         raise
@@ -173,34 +268,6 @@ def _read_all(fd: int, size: int) -> bytes:
     return b"".join(chunks)
 
 
-def free_name(folder: Path, name: str) -> Path:
-    """A path below `folder` that is not taken yet: `a.qasm`, `a-2.qasm` …"""
-    stem, dot, suffix = name.rpartition(".")
-    if not dot:
-        stem, suffix = name, ""
-    number = 1
-    path = folder / name
-    while os.path.lexists(path):
-        number += 1
-        path = folder / f"{stem}-{number}{dot}{suffix}"
-    return path
-
-
-def set_aside(source: Path, rejected: Path, why: str, name: str = "") -> Path:
-    """Move a refused file (whatever it is) to `rejected/` with its reason beside it; nothing is deleted."""
-    rejected.mkdir(exist_ok=True)
-    target = free_name(rejected, name or source.name)
-    # The reason first: a crash in between leaves the file where it is, to be refused once more.
-    write_why(target, why)
-    os.rename(source, target)
-    return target
-
-
-def write_why(beside: Path, why: str) -> None:
-    note = beside.with_name(f"{beside.name}.WHY.txt")
-    note.write_text(f"{why}\n", encoding="utf-8", errors="backslashreplace")
-
-
 def sync_folder(folder: Path) -> None:
     fd = os.open(folder, _OPEN_FOLDER)
     try:
@@ -212,10 +279,3 @@ def sync_folder(folder: Path) -> None:
 def free_bytes(folder: Path) -> int:
     room = os.statvfs(folder)
     return room.f_bavail * room.f_frsize
-
-
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -8,344 +8,307 @@ same key. The scan is the truth; a watcher only says that there may be something
 from __future__ import annotations
 
 import asyncio
-import grp
+import errno
 import os
-import pwd
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 from scheduler.core.job import BatchSpec
-from scheduler.core.records import Received, ReceivedBatch
-from scheduler.core.spooling import Look, is_complete
+from scheduler.core.records import Received
 from scheduler.errors import SpecError
-from scheduler.intake.claims import Claim, claim_file, claim_with_circuits, left_behind, short_name
-from scheduler.intake.document import Defaults, is_manifest, read_document, referenced_files
-from scheduler.intake.inbox import (
-    FileRules,
-    Seen,
-    free_bytes,
-    open_below,
-    read_claimed,
-    scan,
-    set_aside,
-    sync_folder,
-    write_why,
-)
+from scheduler.intake.claims import Claim, claim_file, claim_with_circuits, left_behind
+from scheduler.intake.document import is_manifest, referenced_files
+from scheduler.intake.inbox import Seen, free_bytes, is_gone, open_below, sync_folder
+from scheduler.intake.lookout import Lookout
+from scheduler.intake.notes import Notes
+from scheduler.intake.owners import owner_test, user_name
+from scheduler.intake.problems import printable
+from scheduler.intake.taking import SpoolPlan, Taken, mistake, read_claim
 from scheduler.ports import Kit
+from scheduler.rejected import put_aside, short_name
 
-#: Files that go into one transaction.
+__all__ = ["Spool", "SpoolPlan", "owner_test", "resolver", "user_name"]
+
+#: Files that go into one transaction, and how much of them may be in memory at a time.
 GROUP = 250
+GROUP_BYTES = 64 * 1024 * 1024
 #: Below this nothing is taken: the row, the reply and the result would not fit either.
 LEAST_FREE_BYTES = 16 * 1024 * 1024
-
-
-@lru_cache(maxsize=1024)
-def user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid:{uid}"
-
-
-def owner_test(owners: Sequence[str]) -> Callable[[int], bool]:
-    """Whose files are taken: `self` (the service's user), `any`, or the members of the named groups."""
-    if "any" in owners:
-        return lambda _uid: True
-
-    @lru_cache(maxsize=1024)
-    def is_owner(uid: int) -> bool:
-        if "self" in owners and uid == os.geteuid():
-            return True
-        try:
-            person = pwd.getpwuid(uid)
-        except KeyError:
-            return False
-        groups = {
-            g.gr_name for g in grp.getgrall() if person.pw_name in g.gr_mem or g.gr_gid == person.pw_gid
-        }
-        return bool(groups & set(owners))
-
-    return is_owner
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolPlan:
-    """Where the spool works and by which rules."""
-
-    inbox: Path
-    claimed: Path
-    queue: Path
-    rejected: Path
-    files: FileRules
-    defaults: Defaults
-    #: Full backend names for what people write. Raises SpecError when nothing is meant by it.
-    resolve: Callable[[BatchSpec], BatchSpec]
-    quiet_s: float = 2.0
-
-
-@dataclass(slots=True)
-class Taken:
-    """A claimed file and what it turned out to be."""
-
-    claim: Claim
-    batch: ReceivedBatch | None = None
-    problem: SpecError | None = None
+#: Seconds until what could not be moved out of `claimed/` is tried again.
+RETRY_S = 5.0
 
 
 @dataclass(slots=True)
 class Spool:
     kit: Kit
     plan: SpoolPlan
-    #: Paths, or folders, that a watcher saw renamed in: complete already.
-    renamed_in: set[str] = field(default_factory=set)
-    #: What stops the spool right now, for `status`; empty when nothing does.
-    troubles: dict[str, str] = field(default_factory=dict)
-    #: Files that were seen and are not complete yet.
-    pending: int = 0
-    _before: dict[str, Look] = field(default_factory=dict)
-    _before_s: float = 0.0
-    _told: dict[str, Look] = field(default_factory=dict)
+    _lookout: Lookout = field(init=False)
+    _notes: Notes = field(init=False)
+    _troubles: dict[str, str] = field(default_factory=dict)
     _ready: list[Seen] = field(default_factory=list)
-    _recovered: bool = False
-    _again_s: float | None = None
+    _left: list[Claim] = field(default_factory=list)
+    #: When `claimed/` is to be looked through (monotonic; 0 is at once); None while nothing is left there.
+    _left_due_s: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        self._notes = Notes(self.plan.rejected, self.kit.log)
+        self._lookout = Lookout(self.kit, self.plan, self._notes)
 
     async def step(self) -> int:
         """Take what is complete, at most a group of files; returns how many were settled."""
-        taken = await asyncio.to_thread(self._take)
-        if not taken:
-            return 0
-        batches = [each.batch for each in taken if each.batch is not None]
-        received: list[Received] = []
-        if batches:
-            received = await self.kit.store.write(lambda tx: tx.receive(batches))
-            self.kit.wake("estimate")
-        await asyncio.to_thread(self._put_away, taken, {r.ingest_key: r for r in received})
+        try:
+            taken = await asyncio.to_thread(self._take)
+            if not taken:
+                return 0
+            received = await self._receive(taken)
+            await asyncio.to_thread(self._put_away, taken, received)
+        except BaseException:
+            self._left_due_s = 0.0  # what was claimed is in `claimed/`, and taken up from there
+            raise
         self.kit.wake("ingest")
         return len(taken)
+
+    def heard_rename(self, path: str) -> None:
+        """A watcher saw `path`, a file or a folder, renamed into the inbox: it is complete."""
+        self._lookout.renamed_in.add(path)
+
+    @property
+    def renamed_in(self) -> set[str]:
+        """What was heard and not looked at yet."""
+        return self._lookout.renamed_in
+
+    @property
+    def pending(self) -> int:
+        """Files that were seen and are not complete yet."""
+        return len(self._lookout.waiting)
 
     @property
     def unread(self) -> bool:
         """True while there are files that were found complete, or left behind, and are not taken yet."""
-        return bool(self._ready) or not self._recovered
+        return bool(self._ready or self._left) or self._left_due_s == 0.0
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What stops the spool or keeps single files in the inbox right now, for `status`."""
+        return {**self._troubles, **self._notes.sentences()}
 
     async def due_in_s(self) -> float | None:
-        """When the next look is needed because a file is not quiet yet."""
-        return self._again_s
+        """When the next look is needed: a file is not quiet yet, or something is left in `claimed/`."""
+        again_s = self._lookout.again_s
+        if self._left_due_s is None:
+            return again_s
+        left_s = max(0.0, self._left_due_s - self.kit.clock.monotonic_s())
+        return left_s if again_s is None else min(left_s, again_s)
+
+    async def _receive(self, taken: list[Taken]) -> dict[str, Received]:
+        """Make the batches durable; one that the store cannot hold is refused and harms no other."""
+        good = [each for each in taken if each.batch is not None]
+        batches = [each.batch for each in good if each.batch is not None]
+        if not batches:
+            return {}
+        try:
+            received = await self.kit.store.write(lambda tx: tx.receive(batches))
+        except (ValueError, TypeError, OverflowError) as error:
+            if len(good) > 1:
+                alone = [await self._receive([each]) for each in good]
+                return {key: answer for found in alone for key, answer in found.items()}
+            good[0].batch, good[0].problem = None, mistake(self.kit, good[0].claim, "storing", error)
+            return {}
+        self.kit.wake("estimate")
+        return {answer.ingest_key: answer for answer in received}
 
     # ------------------------------------------------------------------------------------- in a thread
 
     def _take(self) -> list[Taken]:
-        self._again_s = None
-        if not self._recovered:
-            found = left_behind(self.plan.inbox, self.plan.claimed)
-            self._recovered = len(found) <= GROUP
-            if found:
-                return [self._read(claim) for claim in found[:GROUP]]
+        left = self._next_left()
+        if left:
+            return [read_claim(self.kit, self.plan, claim) for claim in left]
+        claims = [claim for each in self._next_ready() if (claim := self._claim(each)) is not None]
+        if claims:
+            # A file that came back to the inbox after a power cut would be a second batch.
+            sync_folder(self.plan.claimed)
+        return [read_claim(self.kit, self.plan, claim) for claim in claims]
+
+    def _next_left(self) -> list[Claim]:
+        """A group of what an earlier process, or an earlier step that failed, left in `claimed/`."""
+        now_s = self.kit.clock.monotonic_s()
+        if not self._left and self._left_due_s is not None and now_s >= self._left_due_s:
+            self._left_due_s = None
+            try:
+                self._left = left_behind(self.plan.inbox, self.plan.claimed)
+            except OSError as error:
+                self._left_due_s = now_s + RETRY_S
+                self._trouble("claimed", f"{self.plan.claimed} cannot be looked through: {error.strerror}")
+            else:
+                self._over("claimed")
+        count = _fitting(claim.size_bytes for claim in self._left[:GROUP])
+        group, self._left = self._left[:count], self._left[count:]
+        return group
+
+    def _next_ready(self) -> list[Seen]:
         try:
             # One scan serves many groups: scanning again for each would read a full inbox over and over.
-            ready = self._ready or self._look()
+            ready = self._ready or self._lookout.look()
         except OSError as error:
             self._trouble("inbox", f"the inbox cannot be read: {error.strerror}: {self.plan.inbox}")
-            self._make_inbox()
+            self._make(self.plan.inbox)
             return []
-        if ready and (room := free_bytes(self.plan.claimed)) < LEAST_FREE_BYTES:
-            self._trouble(
-                "disk",
-                f"only {room // 1024} KiB of disk are free: files stay in the inbox until there is room",
-            )
+        self._over("inbox")
+        if not ready or not self._has_room():
             self._ready = []
             return []
-        self.troubles.clear()
-        group, self._ready = ready[:GROUP], ready[GROUP:]
-        return [taken for each in group if (taken := self._claim(each)) is not None]
+        count = _fitting(min(s.look.size_bytes, self.plan.files.max_file_bytes) for s in ready[:GROUP])
+        group, self._ready = ready[:count], ready[count:]
+        return group
+
+    def _has_room(self) -> bool:
+        try:
+            room = free_bytes(self.plan.claimed)
+        except OSError as error:
+            self._trouble("claimed", f"nothing can be taken: {error.strerror}: {self.plan.claimed}")
+            self._make(self.plan.claimed, 0o700)
+            return False
+        self._over("claimed")
+        if room >= LEAST_FREE_BYTES:
+            self._over("disk")
+            return True
+        self._trouble(
+            "disk", f"only {room // 1024} KiB of disk are free: files stay in the inbox until there is room"
+        )
+        return False
 
     def _trouble(self, what: str, sentence: str) -> None:
-        if self.troubles.get(what) != sentence:
+        if what not in self._troubles:
             self.kit.log("spool waits", what=what, reason=sentence)
-        self.troubles[what] = sentence
+        self._troubles[what] = sentence
 
-    def _make_inbox(self) -> None:
+    def _over(self, what: str) -> None:
+        if self._troubles.pop(what, None) is not None:
+            self.kit.log("spool goes on", what=what)
+
+    def _make(self, folder: Path, mode: int = 0o755) -> None:
         try:
-            self.plan.inbox.mkdir()
-            self.kit.log("inbox made again", path=str(self.plan.inbox))
+            folder.mkdir(mode)
+            self.kit.log("folder made again", path=str(folder))
         except OSError:
             pass  # the trouble is already told; the next scan tries again
 
-    def _look(self) -> list[Seen]:
-        """Scan; return what is complete, manifests first, because they may claim circuits."""
-        now_ns, now_s = self.kit.clock.now_us() * 1000, self.kit.clock.monotonic_s()
-        since_ns = int((now_s - self._before_s) * 1e9)
-        quiet_ns = int(self.plan.quiet_s * 1e9)
-        hints, self.renamed_in = self.renamed_in, set()
-        looks: dict[str, Look] = {}
-        ready: list[Seen] = []
-        self.pending = 0
-        for seen in scan(self.plan.inbox):
-            if self._told.get(seen.path) == seen.look:
-                continue
-            if self._refuse_early(seen):
-                continue
-            looks[seen.path] = seen.look
-            renamed = bool(hints) and _was_renamed_in(seen.path, hints)
-            before = self._before.get(seen.path)
-            if is_complete(
-                seen.look,
-                before,
-                renamed_in=renamed,
-                now_ns=now_ns,
-                quiet_ns=quiet_ns,
-                since_before_ns=since_ns,
-            ):
-                ready.append(seen)
-            else:
-                self.pending += 1
-        self._remember(looks, now_s, since_ns * 2 >= quiet_ns)
-        if self.pending:
-            self._again_s = self.plan.quiet_s / 2
-        ready.sort(key=lambda seen: (not is_manifest(seen.path), seen.look.mtime_ns, seen.path))
-        return ready
-
-    def _remember(self, looks: dict[str, Look], now_s: float, far_enough: bool) -> None:
-        """Keep the older look until it is old enough to compare with: two quick scans prove nothing."""
-        if far_enough or not self._before:
-            self._before, self._before_s = looks, now_s
-        else:
-            self._before = {path: look for path, look in self._before.items() if looks.get(path) == look}
-
-    def _refuse_early(self, seen: Seen) -> bool:
-        """Refuse what is no job file without opening it, and leave alone what we may not read."""
-        refusal = self.plan.files.refuse(
-            seen.mode, seen.uid, seen.links, seen.look.size_bytes, user_name(seen.uid)
-        )
-        path = self.plan.inbox / seen.path
-        if refusal is not None:
-            refusal = SpecError(refusal.problem, file=seen.path, hint=refusal.hint)
-            try:
-                set_aside(path, self.plan.rejected, str(refusal))
-                self.kit.log("rejected", file=seen.path, reason=refusal.problem)
-            except OSError:
-                self._tell_in_place(seen, str(refusal))
-            return True
-        if not os.access(path, os.R_OK):
-            why = "the service may not read it, so it was left in the inbox"
-            self._tell_in_place(seen, f"{seen.path}: {why}\n  chmod g+r it, or use: nightshot submit FILE")
-            return True
-        return False
-
-    def _tell_in_place(self, seen: Seen, why: str) -> None:
-        """Say once, in `rejected/`, why a file stays where it is."""
-        self._told[seen.path] = seen.look
-        self.kit.log("left in the inbox", file=seen.path, reason=why)
-        try:
-            write_why(self.plan.rejected / seen.path.rpartition("/")[2], why)
-        except OSError as error:
-            self._trouble(seen.path, f"{why} (and the note could not be written: {error.strerror})")
-
-    def _claim(self, seen: Seen) -> Taken | None:
+    def _claim(self, seen: Seen) -> Claim | None:
         key = f"{self.kit.clock.now_us():016x}{secrets.token_hex(4)}"
+        inbox, claimed = self.plan.inbox, self.plan.claimed
+        waiting = self._lookout.waiting
+        if seen.path in waiting:
+            return None  # a circuit of a manifest that waits for another circuit
         try:
             circuits = self._circuits_of(seen) if is_manifest(seen.path) else []
+            if not waiting.isdisjoint(circuits):
+                waiting.update(circuits, [seen.path])
+                return None
             if circuits:
-                claim = claim_with_circuits(self.plan.inbox, seen.path, circuits, self.plan.claimed, key)
+                claim = claim_with_circuits(inbox, seen.path, seen.uid, circuits, claimed, key, user_name)
             else:
-                claim = claim_file(self.plan.inbox, seen.path, self.plan.claimed, key)
-        except FileNotFoundError:
-            return None  # taken back, or claimed with the manifest that names it
+                claim = claim_file(inbox, seen.path, claimed, key)
         except OSError as error:
-            self._tell_in_place(
-                seen,
-                f"{seen.path}: it cannot be taken: {error.strerror}\n  let the service write to its folder",
-            )
+            if not is_gone(error):  # else taken back, or claimed with the manifest that names it
+                self._notes.tell(seen.path, _why_not_claimed(error))
+            self._left_due_s = 0.0 if (claimed / key).exists() else self._left_due_s
             return None
-        return self._read(claim)
+        self._notes.forget(seen.path)
+        return claim
 
     def _circuits_of(self, seen: Seen) -> list[str]:
         """Paths, relative to the inbox, of the circuit files a manifest refers to."""
-        try:
-            fd = open_below(self.plan.inbox, seen.path)
-        except OSError:
-            return []
-        with os.fdopen(fd, "rb") as file:
+        with os.fdopen(open_below(self.plan.inbox, seen.path), "rb") as file:
             names = referenced_files(seen.path, file.read(self.plan.files.max_file_bytes))
         folder = seen.path.rpartition("/")[0]
         return [f"{folder}/{name}" if folder else name for name in names]
 
-    def _read(self, claim: Claim) -> Taken:
-        try:
-            content = read_claimed(claim.folder, claim.path, self.plan.files, user_name)
-
-            def circuit(name: str) -> bytes:
-                folder = claim.path.rpartition("/")[0]
-                path = f"{folder}/{name}" if folder else name
-                try:
-                    return read_claimed(claim.folder, path, self.plan.files, user_name).data
-                except FileNotFoundError:
-                    raise SpecError(f"circuit {name!r} is not beside this file in the inbox") from None
-
-            spec = self.plan.resolve(read_document(claim.name, content.data, self.plan.defaults, circuit))
-        except SpecError as problem:
-            return Taken(claim, problem=problem if problem.file else replace_place(problem, claim.name))
-        except OSError as error:
-            return Taken(claim, problem=SpecError(f"it cannot be read: {error.strerror}", file=claim.name))
-        batch = ReceivedBatch(claim.key, spec, user_name(content.uid), "spool", self.kit.clock.now_us())
-        return Taken(claim, batch=batch)
-
     def _put_away(self, taken: list[Taken], received: dict[str, Received]) -> None:
         for each in taken:
-            if each.problem is not None:
-                self._reject(each.claim, str(each.problem))
-                continue
-            answer = received[each.claim.key]
-            if answer.duplicate:
-                why = (
-                    f"{each.claim.name}: the same bytes are queued already, as {answer.batch_id}\n"
-                    "  to run it once more on purpose, add this to its header: again = true"
-                )
-                self._reject(each.claim, why)
-            else:
-                self._move_to_queue(each.claim, answer.batch_id)
-        sync_folder(self.plan.queue)
-        sync_folder(self.plan.claimed)
+            answer = received.get(each.claim.key)
+            try:
+                if each.problem is not None:
+                    self._reject(each.claim, str(each.problem))
+                elif answer is not None and answer.duplicate:
+                    self._reject(each.claim, _why_not_twice(each.claim, answer.batch_id))
+                elif answer is not None:
+                    self._move_to_queue(each.claim, answer.batch_id)
+            except FileNotFoundError:
+                self.kit.log("a claimed file is gone", file=printable(each.claim.name))
 
     def _move_to_queue(self, claim: Claim, batch_id: int) -> None:
-        target = self.plan.queue / queue_name(batch_id, claim.name)
         try:
-            os.rename(claim.moved_as, target)
+            self.plan.queue.mkdir(exist_ok=True)
+            if claim.whole is None:
+                _make_read_only(claim.at)
+            os.rename(claim.moved_as, self.plan.queue / queue_name(batch_id, claim.name))
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            self.kit.log("not moved to the queue folder", file=claim.name, error=error.strerror)
-            return
-        if claim.whole is None:
-            try:
-                os.chmod(target, 0o444, follow_symlinks=True)
-            except OSError:
-                pass  # somebody else's file: read-only by its place, not by its mode
+            self._put_away_later("queue", f"batch {batch_id} is queued, but its file", claim, error)
+        else:
+            self._over("queue")
 
     def _reject(self, claim: Claim, why: str) -> None:
         """Move a claimed file to `rejected/` under the name it had, with its reason beside it."""
         try:
-            target = set_aside(claim.moved_as, self.plan.rejected, why, short_name(claim.name))
-            self.kit.log("rejected", file=claim.name, reason=why.splitlines()[0], to=target.name)
+            target = put_aside(
+                self.plan.rejected, claim.name, why, lambda target: os.rename(claim.moved_as, target)
+            )
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            self._trouble("rejected", f"{claim.name} cannot be put into rejected/: {error.strerror}")
+            self._put_away_later("rejected", f"it was refused ({why.splitlines()[0]}), but", claim, error)
+        else:
+            self._over("rejected")
+            self.kit.log("rejected", file=printable(claim.name), reason=why.splitlines()[0], to=target.name)
+
+    def _put_away_later(self, where: str, what: str, claim: Claim, error: OSError) -> None:
+        self._left_due_s = self.kit.clock.monotonic_s() + RETRY_S
+        self._trouble(
+            where, f"{what} {printable(claim.name)} cannot be moved to {where}/ yet: {error.strerror}"
+        )
+
+
+def _why_not_twice(claim: Claim, batch_id: int) -> str:
+    return (
+        f"{printable(claim.name)}: the same bytes are queued already, as {batch_id}\n"
+        "  to run it once more on purpose, add this to its header: again = true"
+    )
 
 
 def queue_name(batch_id: int, name: str) -> str:
     return f"{batch_id}-{short_name(name)}"
 
 
-def replace_place(problem: SpecError, name: str) -> SpecError:
-    return SpecError(problem.problem, file=name, line=problem.line, hint=problem.hint)
+def _make_read_only(path: Path) -> None:
+    try:
+        os.chmod(path, 0o444)
+    except PermissionError:
+        pass  # somebody else's file: read-only by its place, not by its mode
 
 
-def _was_renamed_in(path: str, hints: set[str]) -> bool:
-    while path:
-        if path in hints:
-            return True
-        path = path.rpartition("/")[0]
-    return False
+def _fitting(sizes: Iterable[int]) -> int:
+    """How many of these may be read at once: as many as fit, and at least one."""
+    count = total = 0
+    for size in sizes:
+        total += size
+        if count and total > GROUP_BYTES:
+            break
+        count += 1
+    return count
+
+
+def _why_not_claimed(error: OSError) -> str:
+    match error.errno:
+        case errno.EXDEV:
+            return "it is on another file system than the inbox\n  move it into the inbox itself"
+        case errno.EACCES | errno.EPERM:
+            return "it cannot be taken out of its folder\n  let the service write to the folder: chmod g+w"
+        case _:
+            return f"it cannot be taken now: {error.strerror}"
 
 
 def resolver(backend_name: Callable[[str], str]) -> Callable[[BatchSpec], BatchSpec]:

@@ -21,7 +21,8 @@ from scheduler.store.schema import armings, attempts, circuits, job_events, jobs
 _WAITING = is_state(jobs.c.state, JobState.WAITING)
 _UNPRICED_JOB = jobs.c.estimate_microusd.is_(None)
 _PRICED_JOB = jobs.c.estimate_microusd.is_not(None)
-_DUE = (jobs.c.wait_until_us.is_(None)) | (jobs.c.wait_until_us <= bindparam("_now"))
+#: A job that waits behind a gate of its own (credits, a retry) must not stand in the others' way.
+_DUE = jobs.c.wait_code.is_(None) | (jobs.c.wait_until_us <= bindparam("_now"))
 
 #: What a provider needs to know of a job, in the order in which `request_of` reads it.
 REQUEST_COLUMNS = (
@@ -119,9 +120,7 @@ _PROMISED = (
 )
 _HEADS = (
     select(*CANDIDATE_COLUMNS)
-    .where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"))
-    # A job that waits behind a gate of its own (credits, a retry) must not stand in the others' way.
-    .where(jobs.c.wait_code.is_(None) | (jobs.c.wait_until_us <= bindparam("_now")))
+    .where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
     .order_by(jobs.c.priority.desc(), jobs.c.id)
     .limit(bindparam("_limit"))
 )
@@ -179,6 +178,12 @@ def candidate(row: Any) -> Candidate:
 def _to_price(row: Any) -> UnpricedJob:
     request = request_of(row, f"estimate-{row.id}")
     return UnpricedJob(row.id, row.failures, request, row.cap_microusd, row.execution_hint == AUTO_HINT)
+
+
+def _longest(pauses_found: Sequence[Pause | None]) -> Pause | None:
+    """Of a backend's pause and its provider's, the one that lasts: one that is over must not hide it."""
+    standing = [pause for pause in pauses_found if pause is not None]
+    return max(standing, key=lambda p: (p.until_us is None, p.until_us or 0), default=None)
 
 
 class Admission(BreakerRows):
@@ -250,7 +255,7 @@ class Admission(BreakerRows):
                 in_flight=in_flight.get(load.name, 0),
                 in_doubt=doubts.get(load.name, (0, 0))[0],
                 exposure_microusd=doubts.get(load.name, (0, 0))[1],
-                pause=paused.get(load.name) or paused.get(load.name.partition(":")[0]),
+                pause=_longest([paused.get(load.name), paused.get(load.name.partition(":")[0])]),
             )
             for load in loads
         ]

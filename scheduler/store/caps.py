@@ -66,6 +66,22 @@ _LIMITS = (
 )
 
 
+_RAISED = _W.held + bindparam("_excess", type_=BigInteger) + _W.posted
+_RAISE = (
+    update(cap_windows)
+    .where(_W.key == bindparam("_key"))
+    .values(
+        held=_W.held + bindparam("_excess", type_=BigInteger),
+        excused=case((_RAISED - _W.limit_amount > _W.excused, _RAISED - _W.limit_amount), else_=_W.excused),
+    )
+)
+_RAISE_PART = (
+    update(cap_parts)
+    .where(cap_parts.c.attempt_id == bindparam("_id"), cap_parts.c.window_key == bindparam("_key"))
+    .values(amount=bindparam("_amount"))
+)
+
+
 class CapRows(Moves):
     def limits_set(self, caps: Sequence[str]) -> dict[tuple[str, str | None], int | None]:
         """Limits that people set at run time, by cap and window (None: every window); the last one counts."""
@@ -98,7 +114,7 @@ class CapRows(Moves):
 
     def reserve_caps(self, attempt_id: str, windows: Sequence[Window], use: Use, at_us: int) -> Window | None:
         """Hold the use in every window; returns the first that has no room, and then must be rolled back."""
-        wanted = [(window, amount) for window in windows if (amount := use.of(window.cap.measure))]
+        wanted = [(window, use.of(window.cap.measure)) for window in windows]
         limits = self.limits_set([window.cap.name for window, _ in wanted])
         for window, amount in sorted(wanted, key=lambda pair: pair[0].key):
             self._open(window, self.limit_in_force(window, limits), at_us)
@@ -125,6 +141,13 @@ class CapRows(Moves):
         for row in self._c.execute(_PARTS_OF, {"_id": attempt_id}).all():
             self._c.execute(_RELEASE, {"_key": row.window_key, "_amount": row.amount})
             self._c.execute(_SETTLE_PART, {"_id": attempt_id, "_key": row.window_key, "_used": 0})
+
+    def raise_caps(self, attempt_id: str, measure: Measure, amount: int) -> None:
+        """Let every window know of a use above what was held; what exceeds its limit is excused, not refused."""
+        for row in self._c.execute(_PARTS_OF, {"_id": attempt_id}).all():
+            if row.measure == measure.value and amount > row.amount:
+                self._c.execute(_RAISE, {"_key": row.window_key, "_excess": amount - row.amount})
+                self._c.execute(_RAISE_PART, {"_id": attempt_id, "_key": row.window_key, "_amount": amount})
 
     def settle_caps(self, attempt_id: str, used: Mapping[Measure, int | None]) -> None:
         """Turn what an attempt holds into what it used, each exactly once; None: all that was held."""

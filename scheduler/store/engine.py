@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -82,9 +84,23 @@ def as_try_again(error: DBAPIError) -> TryAgain:
     return TryAgain(f"the store cannot do that now: {cause}", hint)
 
 
+#: Classes of SQLSTATE that pass: connection, rollback, resources (disk full), not ready, operator, system.
+_PASSING_SQLSTATES = ("08", "40", "53", "55", "57", "58")
+
+
 def is_weather(error: DBAPIError) -> bool:
     """True for failures that pass (locked, full, connection gone), False for mistakes of ours."""
-    return isinstance(error, OperationalError) or error.connection_invalidated
+    if error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.Error):
+        # The plain SQLITE_ERROR says "no such table" or "syntax error": waiting does not help.
+        wrong = error.orig.sqlite_errorcode == sqlite3.SQLITE_ERROR
+        return isinstance(error, OperationalError) and not wrong
+    return (getattr(error.orig, "sqlstate", None) or "").startswith(_PASSING_SQLSTATES)
+
+
+def closed_store() -> TryAgain:
+    return TryAgain("the store is closed: this process is stopping", "the next start goes on from here")
 
 
 def run_group(connection: Connection, works: list[Work]) -> list[tuple[Any, BaseException | None]]:
@@ -146,18 +162,28 @@ class SqliteStore:
         self._readers = ThreadPoolExecutor(readers, "store-reader")
         self._local = threading.local()
         self._reader_connections: list[Connection] = []
-        with self._writer_engine.connect() as connection:
-            refuse_weak_pragmas(connection)
+        self._closed = False
+        self._connection = self._writer_engine.connect()
+        try:
+            refuse_weak_pragmas(self._connection)
+            self._connection.rollback()
+        except BaseException:
+            self._connection.close()
+            raise
         self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._thread.start()
 
     async def write(self, work: Callable[[StoreTx], T]) -> T:
+        if self._closed:
+            raise closed_store()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._waiting.put((work, future, loop))
         return await future
 
     async def read(self, work: Callable[[StoreTx], T]) -> T:
+        if self._closed:
+            raise closed_store()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     def _read(self, work: Callable[[StoreTx], T]) -> T:
@@ -173,7 +199,7 @@ class SqliteStore:
             raise (as_try_again(error) if is_weather(error) else error) from error
 
     def _write_loop(self) -> None:
-        connection = self._writer_engine.connect()
+        connection = self._connection
         try:
             while (first := self._waiting.get()) is not None:
                 group = [first]
@@ -197,9 +223,10 @@ class SqliteStore:
             connection.close()
 
     async def close(self) -> None:
-        if not self._thread.is_alive():
+        if self._closed:
             return
-        self._waiting.put(None)
+        self._closed = True
+        self._waiting.put(None)  # after all that was asked before: each of those is still answered
         await asyncio.to_thread(self._thread.join)
         self._readers.shutdown(wait=True)
         for connection in self._reader_connections:
@@ -217,8 +244,11 @@ class PostgresStore:
         )
         self._waiting: asyncio.Queue[Waiter | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def write(self, work: Callable[[StoreTx], T]) -> T:
+        if self._closed:
+            raise closed_store()
         if self._task is None:
             self._task = asyncio.create_task(self._write_loop(), name="store-writer")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -226,13 +256,17 @@ class PostgresStore:
         return await future
 
     async def read(self, work: Callable[[StoreTx], T]) -> T:
+        if self._closed:
+            raise closed_store()
         try:
             async with self._engine.connect() as connection:
-                await connection.execution_options(isolation_level="REPEATABLE READ")
+                await connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
                 return await connection.run_sync(lambda sync: work(StoreTx(sync)))
         except DBAPIError as error:
             raise (as_try_again(error) if is_weather(error) else error) from error
-        except OSError as error:
+        except (OSError, PoolTimeout) as error:
             raise TryAgain(f"the database cannot be reached: {error}") from error
 
     async def _write_loop(self) -> None:
@@ -255,8 +289,10 @@ class PostgresStore:
                 return await self._run(connection, works)
         except DBAPIError as error:
             return [(None, as_try_again(error) if is_weather(error) else error)] * len(works)
-        except OSError as error:
+        except (OSError, PoolTimeout) as error:
             return [(None, TryAgain(f"the database cannot be reached: {error}"))] * len(works)
+        except Exception as error:  # noqa: BLE001 - it is handed to those who asked; the writer must live
+            return [(None, error)] * len(works)
 
     async def _run(
         self, connection: AsyncConnection, works: list[Work]
@@ -264,6 +300,7 @@ class PostgresStore:
         return await connection.run_sync(run_transaction, works)
 
     async def close(self) -> None:
+        self._closed = True
         if self._task is not None:
             self._waiting.put_nowait(None)
             await self._task

@@ -21,7 +21,7 @@ from scheduler.core.records import (
     ResultRecord,
 )
 from scheduler.store.admission import CANDIDATE_COLUMNS, candidate
-from scheduler.store.moves import in_states, is_state
+from scheduler.store.moves import is_state
 from scheduler.store.publication import Publication, job_record, job_rows
 from scheduler.store.schema import armings, attempts, batches, cap_parts, job_events, jobs
 
@@ -191,9 +191,7 @@ class People(Publication):
     def oldest_troubled_polls(self, failures: int, limit: int) -> list[tuple[JobRecord, str]]:
         statement = (
             select(attempts.c.job_id, attempts.c.reason)
-            .where(
-                in_states(attempts.c.state, {AttemptState.SUBMITTED}), attempts.c.poll_failures >= failures
-            )
+            .where(is_state(attempts.c.state, AttemptState.SUBMITTED), attempts.c.poll_failures >= failures)
             .order_by(attempts.c.sent_us)
             .limit(limit)
         )

@@ -37,7 +37,12 @@ _DUE = (
     .limit(bindparam("_limit"))
 )
 _ONE = _TASK.where(_ID)
-_NEXT_DUE = select(func.min(attempts.c.next_poll_us)).where(_OPEN)
+_NEXT_DUE = (
+    select(attempts.c.id, attempts.c.next_poll_us)
+    .where(_OPEN)
+    .order_by(attempts.c.next_poll_us)
+    .limit(bindparam("_limit"))
+)
 _STILL_OPEN = (
     update(attempts)
     .where(_ID, _OPEN)
@@ -140,8 +145,9 @@ class Polling(Submission):
         row = self._c.execute(_ONE, {"_id": attempt_id}).first()
         return None if row is None else _open_task(row)
 
-    def next_due_us(self) -> int | None:
-        return self._c.execute(_NEXT_DUE).scalar()
+    def next_due_us(self, without: frozenset[str] = frozenset()) -> int | None:
+        rows = self._c.execute(_NEXT_DUE, {"_limit": 1 + len(without)})
+        return next((row.next_poll_us for row in rows if row.id not in without), None)
 
     def still_open(self, attempt_id: str, status_word: str, next_poll_us: int) -> None:
         values = {"_id": attempt_id, "_status": status_word, "_next_poll": next_poll_us}

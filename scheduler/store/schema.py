@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Dialect,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     text,
 )
@@ -51,6 +53,22 @@ metadata = MetaData(
 RowId = BigInteger().with_variant(Integer, "sqlite")
 
 
+class ForeignText(TypeDecorator[str]):
+    """Words that others chose: what no database can keep becomes U+FFFD.
+
+    A provider whose reply has a NUL character must not make its own outcome impossible to write down.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        kept = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return kept.replace("\0", "\ufffd")
+
+
 def in_list(values: Iterable[str]) -> str:
     return "(" + ", ".join(f"'{value}'" for value in sorted(values)) + ")"
 
@@ -73,7 +91,7 @@ batches = Table(
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=False),
     Column("ingest_key", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
+    Column("name", ForeignText, nullable=False),
     Column("user", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("digest", Text, nullable=False),
@@ -98,7 +116,7 @@ jobs = Table(
     Column("id", RowId, primary_key=True, autoincrement=False),
     Column("batch_id", BigInteger, ForeignKey("batches.id"), nullable=False),
     Column("ordinal", Integer, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", ForeignText, nullable=False),
     Column("user", Text, nullable=False),
     Column("project", Text),
     Column("tags", Text, nullable=False),
@@ -107,7 +125,7 @@ jobs = Table(
     Column("shots", Integer, nullable=False),
     Column("framework", Text, nullable=False),
     Column("circuit_sha256", Text, ForeignKey("circuits.sha256"), nullable=False),
-    Column("source_name", Text, nullable=False),
+    Column("source_name", ForeignText, nullable=False),
     Column("accept_overage", Boolean(create_constraint=False), nullable=False),
     Column("execution_hint", Text),
     Column("priority", Integer, nullable=False),
@@ -128,7 +146,7 @@ jobs = Table(
     Column("wait_code", Text),
     Column("wait_until_us", BigInteger),
     Column("failures", Integer, nullable=False, server_default="0"),
-    Column("reason", Text),
+    Column("reason", ForeignText),
     UniqueConstraint("batch_id", "ordinal"),
     CheckConstraint(f"state IN {in_list(JobState)}", name="state"),
     CheckConstraint(f"(state IN {in_list(JOB_ENDED)}) = (ended_us IS NOT NULL)", name="ended"),
@@ -165,9 +183,9 @@ quotes = Table(
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
     Column("cost_microusd", BigInteger, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("lines", Text, nullable=False),
-    Column("raw", Text, nullable=False),
+    Column("source", ForeignText, nullable=False),
+    Column("lines", ForeignText, nullable=False),
+    Column("raw", ForeignText, nullable=False),
     Column("taken_us", BigInteger, nullable=False),
     Column("valid_until_us", BigInteger, nullable=False),
     CheckConstraint("cost_microusd >= 0", name="money"),
@@ -188,8 +206,8 @@ attempts = Table(
     Column("paid", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
     Column("backend", Text, nullable=False),
     Column("provider", Text, nullable=False),
-    Column("provider_job_id", Text),
-    Column("provider_status", Text),
+    Column("provider_job_id", ForeignText),
+    Column("provider_status", ForeignText),
     Column("estimate_microusd", BigInteger, nullable=False),
     Column("intent_epoch", Integer),
     Column("intent_sequence", BigInteger),
@@ -204,10 +222,10 @@ attempts = Table(
     Column("credits_applied_microcredits", BigInteger),
     Column("overage_microusd", BigInteger),
     Column("accept_overage", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
-    Column("failure", Text),
+    Column("failure", ForeignText),
     Column("never_runs", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
-    Column("reason", Text),
-    Column("raw_reply", Text),
+    Column("reason", ForeignText),
+    Column("raw_reply", ForeignText),
     ForeignKeyConstraint(["job_id", "part_ordinal"], ["parts.job_id", "parts.ordinal"]),
     UniqueConstraint("job_id", "part_ordinal", "ordinal"),
     CheckConstraint(f"state IN {in_list(AttemptState)}", name="state"),
@@ -362,7 +380,7 @@ holds = Table(
     Column("overrun_microusd", BigInteger, nullable=False, server_default="0"),
     Column("refunded_microusd", BigInteger, nullable=False, server_default="0"),
     Column("txn_id", BigInteger, ForeignKey("txns.id"), unique=True),
-    Column("evidence", Text),
+    Column("evidence", ForeignText),
     CheckConstraint(f"state IN {in_list(HoldState)}", name="state"),
     CheckConstraint("amount_microusd >= 0 AND overage_microusd >= 0 AND overrun_microusd >= 0", name="money"),
     CheckConstraint(f"(state = '{HoldState.POSTED}') = (posted_microusd IS NOT NULL)", name="posted"),
@@ -391,7 +409,7 @@ cap_parts = Table(
     Column("window_key", Text, ForeignKey("cap_windows.key"), primary_key=True),
     Column("amount", BigInteger, nullable=False),
     Column("settled", BigInteger),
-    CheckConstraint("amount > 0 AND settled >= 0", name="amount"),
+    CheckConstraint("amount >= 0 AND settled >= 0", name="amount"),
     Index("ix_cap_parts_window", "window_key"),
 )
 
@@ -405,7 +423,7 @@ results = Table(
     Column("bit_order", Text, nullable=False),
     Column("shots_returned", Text, nullable=False),
     Column("facts", Text, nullable=False),
-    Column("raw", Text, nullable=False),
+    Column("raw", ForeignText, nullable=False),
     Column("received_us", BigInteger, nullable=False),
     ForeignKeyConstraint(["job_id", "part_ordinal"], ["parts.job_id", "parts.ordinal"]),
 )
@@ -417,7 +435,7 @@ job_events = Table(
     Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("event", Text, nullable=False),
-    Column("sentence", Text, nullable=False),
+    Column("sentence", ForeignText, nullable=False),
     Index("ix_job_events_job", "job_id", "id"),
 )
 
@@ -455,9 +473,9 @@ armings = Table(
     Column("night_limit_microusd", BigInteger),
     Column("once_night", Text),
     Column("actor", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", ForeignText, nullable=False),
     Column("at_us", BigInteger, nullable=False),
-    CheckConstraint("NOT armed OR night_limit_microusd >= 0", name="limit"),
+    CheckConstraint("NOT armed OR (night_limit_microusd IS NOT NULL AND night_limit_microusd >= 0)", name="limit"),
 )
 
 #: What audits said; the last row is in force, and one that is broken stays so until a person lifts it.
@@ -487,7 +505,7 @@ pauses = Table(
     metadata,
     Column("backend", Text, primary_key=True),
     Column("code", Text, nullable=False),
-    Column("sentence", Text, nullable=False),
+    Column("sentence", ForeignText, nullable=False),
     Column("until_us", BigInteger),
     Column("failures", Integer, nullable=False, server_default="1"),
     Column("since_us", BigInteger, nullable=False),

@@ -24,6 +24,7 @@ from scheduler.core.records import LostAttempt, PreparedAttempt
 from scheduler.core.spending import Spending
 from scheduler.core.task import Accepted, CostFacts
 from scheduler.core.timing import iso
+from scheduler.errors import ImpossibleArrow
 from scheduler.store.admission import REQUEST_COLUMNS, Admission, request_of, with_circuit
 from scheduler.store.caps import CapRows
 from scheduler.store.intents import IntentRows
@@ -70,8 +71,8 @@ _GATE = (
         )
     )
     .where(_ID)
-    # A provider and its backend may both be paused: the pause that a person must lift is told first.
-    .order_by(pauses.c.until_us.is_not(None))
+    # A provider and its backend may both be paused: the one that lasts is told, whatever the other says.
+    .order_by(pauses.c.until_us.is_not(None), pauses.c.until_us.desc())
 )
 _ACCEPT = (
     update(attempts)
@@ -100,7 +101,9 @@ _END = {
     .values(
         state=advance_attempt(next(iter(attempt_states_before(event))), event).value,
         reason=bindparam("_reason"),
-        raw_reply=func.coalesce(func.nullif(bindparam("_raw"), ""), attempts.c.raw_reply),
+        raw_reply=func.coalesce(
+            func.nullif(bindparam("_raw", type_=attempts.c.raw_reply.type), ""), attempts.c.raw_reply
+        ),
         **({} if event is AttemptEvent.LOSE_SIGHT else {"ended_us": bindparam("_at")}),
     )
     for event in (
@@ -111,6 +114,7 @@ _END = {
         AttemptEvent.WRITE_OFF,
     )
 }
+_COSTS_NOTHING = frozenset({AttemptEvent.REFUSE, AttemptEvent.NOT_SENT, AttemptEvent.NEVER_ARRIVED})
 _OPEN_HOLD = (
     select(holds, attempts.c.provider)
     .join(attempts, attempts.c.id == holds.c.attempt_id)
@@ -122,8 +126,20 @@ _CLOSE_HOLD = (
     .values(
         state=bindparam("_state"),
         posted_microusd=bindparam("_posted", type_=holds.c.posted_microusd.type),
-        overrun_microusd=bindparam("_overrun"),
+        overrun_microusd=holds.c.overrun_microusd + bindparam("_overrun"),
         evidence=bindparam("_evidence"),
+    )
+)
+_RAISE_HOLD = (
+    update(holds)
+    .where(
+        holds.c.attempt_id == bindparam("_id"),
+        holds.c.state == HoldState.OPEN.value,
+        holds.c.amount_microusd == bindparam("_held"),
+    )
+    .values(
+        amount_microusd=bindparam("_cost"),
+        overrun_microusd=holds.c.overrun_microusd + bindparam("_cost") - bindparam("_held"),
     )
 )
 _LOST = (
@@ -201,9 +217,23 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows):
         }
         return self._c.execute(_ACCEPT, values).rowcount == 1
 
+    def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
+        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
+        if held is None or held.amount_microusd >= cost_microusd:
+            return 0
+        excess = cost_microusd - held.amount_microusd
+        values = {"_id": attempt_id, "_held": held.amount_microusd, "_cost": cost_microusd}
+        if self._c.execute(_RAISE_HOLD, values).rowcount != 1:
+            return 0
+        # Not guarded by the caps: the money is spent, and a cap that does not know of it would let more go.
+        self.raise_caps(attempt_id, Measure.COST, cost_microusd)
+        return int(excess)
+
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
     ) -> bool:
+        if event not in _COSTS_NOTHING:
+            raise ImpossibleArrow(f"'{event}' does not end an attempt for nothing: its hold would be lost")
         if not self._end(attempt_id, event, at_us, reason, raw):
             return False
         self.void_hold(attempt_id, reason)

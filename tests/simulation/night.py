@@ -1,0 +1,527 @@
+"""A simulated night: the real stages on the real store, on a virtual clock, against pretended providers.
+
+Nothing is patched. The driver lets everything run that can run at one instant, then moves the clock to the next
+thing that is due. Processes are killed at any step and started again on the same files; one seed is one night,
+step by step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from scheduler.api.desk import Desk
+from scheduler.core.admission import DoubtLimits
+from scheduler.core.job import BatchSpec, JobSpec
+from scheduler.core.records import ReceivedBatch
+from scheduler.core.rules import BackendRules, Rules
+from scheduler.core.timing import PollPace
+from scheduler.errors import NightshotError
+from scheduler.intake.document import Defaults
+from scheduler.ports import Kit
+from scheduler.replies import ReplySlots
+from scheduler.results import Folders
+from scheduler.stages.admit import Admitting
+from scheduler.stages.estimate import Estimating
+from scheduler.stages.poll import Polling
+from scheduler.stages.publish import Publishing
+from scheduler.stages.reconcile import Reconciling
+from scheduler.stages.settle import Settling
+from scheduler.stages.submit import Submitting
+from scheduler.store.engine import SqliteStore
+from tests.simulation.clock import VirtualClock
+from tests.simulation.invariants import Books, InvariantBroken, require
+from tests.simulation.people import Person
+from tests.simulation.ports import Inline, Killed, Life, MortalReplies, MortalStore, OtherLoop
+from tests.support.pretend import Client, Server
+
+#: Sunday 22 November 2026, 17:00 in Berlin.
+EVENING_US = 1_795_363_200_000_000
+HOUR_US = 3_600_000_000
+#: Stages are woken at least so often, as the daemon's ticks do.
+TICK_US = 120_000_000
+#: Passes of the event loop without anything happening, after which nothing will at this instant.
+QUIET_PASSES = 12
+#: More steps than this at one instant are a stage that spins.
+SPINNING = 4000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a seed stands for."""
+
+    seed: int
+    jobs: int
+    slots: int
+    concurrency: int
+    fault_rate: float
+    kill_rate: float
+    weather_rate: float
+    hours: float
+
+    @classmethod
+    def of(cls, seed: int) -> Plan:
+        rng = random.Random(f"plan {seed}")
+        return cls(
+            seed=seed,
+            jobs=rng.randrange(6, 22),
+            slots=rng.choice((1, 2, 4, 8)),
+            concurrency=rng.choice((1, 3, 32)),
+            fault_rate=rng.choice((0.1, 0.3, 0.5)),
+            kill_rate=rng.choice((0.0, 0.004, 0.012, 0.03)),
+            weather_rate=rng.choice((0.0, 0.0, 0.01, 0.05)),
+            hours=rng.choice((2.0, 6.0, 26.0)),
+        )
+
+
+@dataclass
+class Told:
+    """What a night did, for the one who reads it."""
+
+    seed: int
+    lines: list[str] = field(default_factory=list)
+    kills: Counter[str] = field(default_factory=Counter)
+    fates: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    bills: int = 0
+    requests: int = 0
+    virtual_hours: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"night {self.seed}: {sum(self.kills.values())} kills, {self.requests} requests, {self.bills} bills, "
+            f"{self.virtual_hours:.1f} h; {dict(self.states)}; {dict(self.fates)}"
+        )
+
+
+@dataclass
+class Stage:
+    name: str
+    step: Callable[[], Awaitable[int]]
+    woken: bool = True
+    busy: bool = False
+    failures: int = 0
+
+
+class Process:
+    """One daemon's objects, made anew at every start; all of them are forgotten when it is killed."""
+
+    def __init__(self, night: Night, kill_rate: float) -> None:
+        plan = night.plan
+        self._night = night
+        weather_rate = plan.weather_rate if night.busy_hours else 0.0
+        self.life = Life(night.rng, night.clock, kill_rate, weather_rate, night.say)
+        store = SqliteStore(str(night.database), readers=1)
+        self.store = MortalStore(self.life, store, night.other, night.committed)
+        self.tasks: set[asyncio.Task[Any]] = set()
+        clients = {name: Client(server, self.life.point) for name, server in night.servers.items()}
+        kit = Kit(self.store, night.clock, clients, night.rules, self.wake, night.new_id, self._log)
+        replies = MortalReplies(self.life, ReplySlots(night.folder / "replies"))
+        self.submit = Submitting(kit, replies)
+        self.poll = Polling(kit)
+        self.reconcile = Reconciling(kit, replies)
+        folders = Folders(night.folder / "results", night.folder / "rejected")
+        steps = {
+            "estimate": Estimating(kit).step,
+            "admit": Admitting(kit).step,
+            "submit": self.submit.step,
+            "poll": self.poll.step,
+            "settle": Settling(kit).step,
+            "publish": Publishing(kit, folders).step,
+            "reconcile": self.reconcile.step,
+        }
+        self.stages = {name: Stage(name, step) for name, step in steps.items()}
+        self.desk = night.desk_for(kit)
+        for client in clients.values():
+            client.tell_finished(self.poll.nudge)
+
+    def wake(self, name: str) -> None:
+        if name in self.stages:
+            self.stages[name].woken = True
+
+    def wake_all(self) -> None:
+        for stage in self.stages.values():
+            stage.woken = True
+
+    def _log(self, event: str, **facts: Any) -> None:
+        if self.life.died_at is None:
+            self._night.say(f"{event} {facts}")
+
+    def start_woken(self) -> int:
+        """Start a step of every stage that was woken and has none under way."""
+        ready = [s for s in self.stages.values() if s.woken and not s.busy]
+        self._night.rng.shuffle(ready)
+        for stage in ready:
+            stage.woken, stage.busy = False, True
+            self.do(self._step(stage))
+        return len(ready)
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _step(self, stage: Stage) -> None:
+        try:
+            await stage.step()
+            stage.failures = 0
+        except Killed:
+            pass
+        except Exception as error:
+            stage.failures += 1
+            self._log(f"stage {stage.name} failed", error=repr(error))
+            stage.woken = True
+            await self._night.clock.sleep(min(30.0, 0.25 * 2**stage.failures))
+        finally:
+            stage.busy = False
+
+
+class Night:
+    def __init__(self, plan: Plan, folder: Path, template: Path, other: OtherLoop) -> None:
+        self.plan, self.folder, self.other = plan, folder, other
+        self.rng = random.Random(f"night {plan.seed}")
+        self.clock = VirtualClock(EVENING_US)
+        self.told = Told(plan.seed)
+        self.database = folder / "night.db"
+        shutil.copyfile(template, self.database)
+        self.servers = {
+            "blind": self._server("blind", paid=True, tells=False),
+            "open": self._server("open", paid=True, tells=True),
+            "free": self._server("free", paid=False, tells=True),
+        }
+        self.books = Books(str(self.database), self.servers.values())
+        self.person = Person(self.rng, self.books, self.servers)
+        self.rules = self._rules()
+        self._attempts = 0
+        self._background: set[asyncio.Task[Any]] = set()
+        self._arrivals = self._plan_arrivals()
+        self._broken: InvariantBroken | None = None
+        self._kept: dict[str, Any] = {}
+        self.busy_hours = True
+        self._last_tick_us = 0
+
+    # -------------------------------------------------------------------------------------------- the world
+
+    def say(self, line: str) -> None:
+        self.told.lines.append(f"{(self.clock.now_us() - EVENING_US) / 1e6:10.3f} {line}")
+
+    def new_id(self) -> str:
+        self._attempts += 1
+        return f"a{self._attempts:04d}"
+
+    def committed(self) -> None:
+        with self._told_to_the_driver():
+            self.books.after_commit()
+
+    @contextlib.contextmanager
+    def _told_to_the_driver(self) -> Iterator[None]:
+        """A broken invariant ends the night, wherever in the program it was noticed."""
+        try:
+            yield
+        except InvariantBroken as broken:
+            self._broken = self._broken or broken
+            self.process.life.kill(f"broken: {broken}")
+            raise Killed from broken
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _server(self, name: str, *, paid: bool, tells: bool) -> Server:
+        server = Server(
+            name, self.clock, self.rng, self.spawn, paid=paid, tells=tells, fault_rate=self.plan.fault_rate
+        )
+        server.on_arrival = lambda attempt: self._arrived(server, attempt)
+        server.on_bill = lambda bill: self._billed(server, bill)
+        return server
+
+    def _arrived(self, server: Server, attempt_id: str) -> None:
+        self.say(f"{server.name} <- {attempt_id}")
+        with self._told_to_the_driver():
+            self.books.request_arrived(server, attempt_id, self.clock.now_us())
+
+    def _billed(self, server: Server, bill: Any) -> None:
+        self.say(f"{server.name} BILLS {bill.attempt_id} {bill.cost_microusd} ({bill.fate})")
+        with self._told_to_the_driver():
+            self.books.bill_written(server, bill)
+
+    def _rules(self) -> Rules:
+        plan = self.plan
+        known = {
+            f"{name}:qpu": BackendRules(f"{name}:qpu", name, "pretend", server.paid, plan.slots)
+            for name, server in self.servers.items()
+        }
+        return Rules(
+            backend=known.get,
+            zone=ZoneInfo("Europe/Berlin"),
+            doubt_limits=DoubtLimits(3, 10_000_000),
+            poll_pace=PollPace(30.0, 1200.0),
+            submit_concurrency=plan.concurrency,
+        )
+
+    def desk_for(self, kit: Kit) -> Desk:
+        return Desk(
+            kit=kit,
+            home=self.folder,
+            timezone="Europe/Berlin",
+            results=self.folder / "results",
+            defaults=Defaults("blind:qpu", 100, 1000, 1 << 20),
+            resolve=lambda spec: spec,
+            known_backends=("blind:qpu", "free:qpu", "open:qpu"),
+            troubles=dict,
+        )
+
+    def _plan_arrivals(self) -> list[tuple[int, ReceivedBatch]]:
+        arrivals, left = [], self.plan.jobs
+        while left > 0:
+            size = min(left, self.rng.choice((1, 1, 3, 8)))
+            left -= size
+            at_us = EVENING_US + int(self.rng.random() ** 2 * self.plan.hours * HOUR_US)
+            backend = self.rng.choice(("blind:qpu", "blind:qpu", "open:qpu", "free:qpu"))
+            jobs = tuple(
+                JobSpec(
+                    f"bell {n}",
+                    f"OPENQASM 3.0; // {len(arrivals)} {n}",
+                    "openqasm3",
+                    backend,
+                    shots=self.rng.choice((10, 100, 100, 300)),
+                    priority=self.rng.randrange(3),
+                )
+                for n in range(size)
+            )
+            key = f"batch {len(arrivals)}"
+            arrivals.append((at_us, ReceivedBatch(key, BatchSpec(key, jobs, key), "ada", "spool", at_us)))
+        return sorted(arrivals, key=lambda arrival: arrival[0])
+
+    # ------------------------------------------------------------------------------------------- the driver
+
+    async def run(self) -> Told:
+        """Live through the night, then let everything come to rest; raises InvariantBroken."""
+        asyncio.get_running_loop().set_default_executor(Inline(1))
+        try:
+            await self._start(self.plan.kill_rate)
+            self.process.do(self._act(lambda desk: self.person.arm(desk)))
+            await self._until(EVENING_US + int(self.plan.hours * HOUR_US), lambda: False)
+            await self._come_to_rest()
+        finally:
+            await self._bury()
+            for task in list(self._background):
+                task.cancel()
+            self._sum_up()
+            self.books.close()
+        return self.told
+
+    def _sum_up(self) -> None:
+        told = self.told
+        for server in self.servers.values():
+            told.fates.update(server.fates)
+            told.bills += len(server.bills)
+            told.requests += sum(server.requests.values())
+        states = self.books.rows("SELECT state, COUNT(*) AS n FROM jobs GROUP BY state")
+        told.states.update({row["state"]: row["n"] for row in states})
+        told.virtual_hours = (self.clock.now_us() - EVENING_US) / HOUR_US
+
+    async def _start(self, kill_rate: float) -> None:
+        """Start a process, and again when it is killed while it starts; then audit."""
+        while True:
+            self.process = Process(self, kill_rate)
+            try:
+                for line in await self._at_start(self.process):
+                    self.say(f"recovered {line}")
+                break
+            except Killed:
+                await self._bury()
+                self.books.audit()
+        self._require_recovered()
+        self.books.audit()
+
+    async def _at_start(self, process: Process) -> list[str]:
+        """Reconcile before anything else; the daemon would end and be started again when that fails."""
+        recovering = asyncio.create_task(process.reconcile.at_start())
+        while not recovering.done():
+            await self._pass_time(process, recovering)
+        try:
+            return recovering.result()
+        except NightshotError as error:
+            process.life.kill(f"could not start: {error.message}")
+            raise Killed from error
+
+    async def _pass_time(self, process: Process, task: asyncio.Task[Any]) -> None:
+        for _ in range(QUIET_PASSES):
+            if task.done():
+                return
+            await asyncio.sleep(0)
+        due_us = self.clock.next_due_us()
+        if due_us is not None and not task.done():
+            self.clock.advance_to(due_us)
+
+    def _require_recovered(self) -> None:
+        """After a start nothing is left in between, and no reply that was on disk is in doubt."""
+        left = [dict(row) for row in self.books.rows("SELECT id FROM attempts WHERE state = 'submitting'")]
+        require("nothing is left submitting after a start", not left, left)
+        for attempt_id, outcome in self._kept.items():
+            (row,) = self.books.rows("SELECT state, reason FROM attempts WHERE id = :id", id=attempt_id)
+            known = type(outcome).__name__ == "Unknown" or "another attempt" in (row["reason"] or "")
+            forgotten = row["state"] == "in_doubt" and not known
+            require("a reply on disk is not forgotten", not forgotten, (attempt_id, outcome, dict(row)))
+        self._kept.clear()
+
+    async def _bury(self) -> None:
+        """Nothing of a killed process goes on."""
+        process = self.process
+        process.life.kill("the end")
+        if process.life.died_at != "the end":
+            self.told.kills[process.life.died_at] += 1
+        self._kept.update(process.life.kept)
+        mine = asyncio.current_task()
+        tasks = [t for t in asyncio.all_tasks() if t is not mine and t not in self._background]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await process.store.close()
+
+    async def _until(self, end_us: int, done: Callable[[], bool]) -> None:
+        """Live until then, or until `done`, through as many processes as it takes."""
+        while True:
+            await self._pump()
+            if self._broken is not None:
+                raise self._broken
+            if self.process.life.died_at is not None:
+                await self._restart()
+                continue
+            if done() or self.clock.now_us() >= end_us:
+                return
+            self._advance(end_us)
+            if self.busy_hours and self.rng.random() < self.plan.kill_rate:
+                self.process.life.kill("between two steps")
+
+    async def _restart(self) -> None:
+        await self._bury()
+        self.books.audit()
+        if self.busy_hours and self.rng.random() < 0.3:
+            self.clock.advance_to(self._next_us(self.clock.now_us() + int(self.rng.uniform(1, 3000) * 1e6)))
+        await self._start(self.plan.kill_rate if self.busy_hours else 0.0)
+
+    def _next_us(self, latest_us: int) -> int:
+        """While no daemon runs, time passes for the servers one event after another."""
+        due_us = self.clock.next_due_us()
+        return latest_us if due_us is None else min(latest_us, due_us)
+
+    async def _pump(self) -> None:
+        """Let everything run that can run at this instant."""
+        quiet = steps = 0
+        while quiet < QUIET_PASSES and self.process.life.died_at is None:
+            before = self.process.life.activity
+            started = self.process.start_woken()
+            if self.busy_hours and self.rng.random() < 0.004:
+                self.process.do(self._act(self.person.do_something))
+            await asyncio.sleep(0)
+            moved = started or self.process.life.activity != before
+            quiet = 0 if moved else quiet + 1
+            steps += bool(moved)
+            require("no stage spins", steps < SPINNING, self.told.lines[-20:])
+
+    async def _act(self, act: Callable[[Desk], Awaitable[str]]) -> None:
+        try:
+            self.say(f"ada: {await act(self.process.desk)}")
+        except (NightshotError, Killed) as error:
+            self.say(f"ada was refused: {error}")
+        except InvariantBroken as broken:
+            self._broken = self._broken or broken
+
+    def _advance(self, end_us: int) -> None:
+        now_us = self.clock.now_us()
+        tick_us = self._last_tick_us + TICK_US
+        due = [self.clock.next_due_us(), self._next_row_due_us(), end_us, now_us + 15 * 60_000_000]
+        due += [at_us for at_us, _ in self._arrivals[:1]]
+        next_us = max(now_us + 1, min(us for us in due if us is not None))
+        self.clock.advance_to(next_us)
+        self.process.wake("poll")
+        if next_us >= tick_us:
+            self._last_tick_us = next_us
+            self.process.wake_all()
+        while self._arrivals and self._arrivals[0][0] <= next_us:
+            self.process.do(self._receive(self._arrivals.pop(0)))
+
+    async def _receive(self, arrival: tuple[int, ReceivedBatch]) -> None:
+        """A file is there until its rows are: a process that dies in between leaves it to the next one."""
+        process = self.process
+        try:
+            await process.store.write(lambda tx: tx.receive([arrival[1]]))
+            process.wake("estimate")
+        except (NightshotError, Killed, asyncio.CancelledError):
+            later_us = self.clock.now_us() + 5_000_000
+            self._arrivals.insert(0, (later_us, arrival[1]))
+
+    def _next_row_due_us(self) -> int | None:
+        return self.books.scalar(
+            "SELECT MIN(due) FROM (SELECT MIN(next_poll_us) AS due FROM attempts"
+            " WHERE state = 'submitted' AND next_poll_us > :now"
+            " UNION ALL SELECT MIN(wait_until_us) FROM jobs WHERE state = 'waiting' AND wait_until_us > :now"
+            " UNION ALL SELECT MIN(until_us) FROM pauses WHERE until_us > :now)",
+            now=self.clock.now_us(),
+        )
+
+    # ---------------------------------------------------------------------------------------------- the end
+
+    async def _come_to_rest(self) -> None:
+        """With the faults off and everything put right, every job ends."""
+        self.say("---- the faults are off")
+        self.busy_hours = False
+        for server in self.servers.values():
+            server.fault_rate = 0.0
+        await self._restart()
+        for _ in range(60):
+            self.process.do(self._act(lambda desk: self.person.arm(desk, "100000")))
+            self.process.do(self._act(self.person.resume))
+            self.process.do(self._act(lambda desk: self.person.resolve(desk, write_off=False)))
+            await self._until(self.clock.now_us() + 2 * HOUR_US, self._all_ended)
+            if self._all_ended():
+                break
+        self.books.audit()
+        left = [dict(row) for row in self.books.rows("SELECT * FROM jobs WHERE ended_us IS NULL")]
+        require("with the faults off everything ends", not left and not self._arrivals, left)
+        await self._until(self.clock.now_us() + HOUR_US, lambda: False)
+        self.books.audit()
+        self.books.settled_as_billed()
+        unpublished = [dict(row) for row in self.books.rows("SELECT id FROM jobs WHERE published_us IS NULL")]
+        require("every ended job is written to files", not unpublished, unpublished)
+
+    def _all_ended(self) -> bool:
+        return not self._arrivals and not self.books.scalar("SELECT COUNT(*) FROM jobs WHERE ended_us IS NULL")
+
+
+def live_through(seed: int, template: Path, other: OtherLoop) -> Told:
+    """Simulate one night in a folder of its own, in memory when the machine has room for it there."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="night-", dir=memory) as folder:
+        night = Night(Plan.of(seed), Path(folder), template, other)
+        try:
+            return asyncio.run(night.run())
+        except BaseException:
+            print(f"--- night {seed}: {night.plan}")
+            print("\n".join(night.told.lines[-200:]))
+            raise
+
+
+def make_template(folder: Path) -> Path:
+    """An upgraded, empty database to copy; its write-ahead log is in the file."""
+    from scheduler.store.migrate import upgrade
+
+    path = folder / "template.db"
+    upgrade(f"sqlite:///{path}", folder)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path

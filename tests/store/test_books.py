@@ -1,0 +1,220 @@
+"""The books of the night under any interleaving of what can happen to attempts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scheduler.core.lifecycle import ATTEMPT_ARROWS, AttemptEvent, AttemptState, JobEvent
+from scheduler.core.records import ArmingRecord
+from scheduler.core.settlement import settle
+from scheduler.core.task import Completed
+from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.open import open_store
+from scheduler.store.tx import StoreTx
+from tests.support.stores import NOW_US, accepted, broken_books, priced_jobs
+
+A, E = AttemptState, AttemptEvent
+NIGHTS = ("2026-11-22", "2026-11-23")
+GIVES_BACK = {E.REFUSE, E.NOT_SENT, E.NEVER_ARRIVED}
+
+amounts = st.integers(0, 50)
+which = st.integers(0, 5)
+steps = st.one_of(
+    st.tuples(st.just("admit"), which, amounts),
+    st.tuples(st.just("intend"), which, st.none()),
+    st.tuples(st.just("accept"), which, st.one_of(st.none(), amounts)),
+    st.tuples(st.just("lose sight"), which, st.none()),
+    st.tuples(st.sampled_from(sorted(GIVES_BACK)), which, st.none()),
+    st.tuples(st.just("write off"), which, st.none()),
+    st.tuples(st.just("finish"), which, st.none()),
+    st.tuples(st.just("settle"), which, st.none()),
+    st.tuples(st.just("arm"), st.integers(0, 1), st.integers(0, 150)),
+    st.tuples(st.just("disarm"), st.none(), st.none()),
+    st.tuples(st.just("night"), st.integers(0, 1), st.none()),
+)
+whole_life = [("arm", 0, 150), ("admit", 0, 7), ("intend", 0, None), ("accept", 0, 9), ("finish", 0, None)]
+
+
+class Undone(Exception):
+    """Ends every example, so that the next one starts with an empty database again."""
+
+
+@dataclass
+class Try:
+    """What the model knows of an attempt."""
+
+    job_id: int
+    attempt_id: str
+    amount: int
+    state: AttemptState = A.PREPARED
+    night: str | None = None
+    cost: int | None = None
+
+
+@dataclass
+class Model:
+    """Plain arithmetic beside the database: what must be true after each step."""
+
+    tx: StoreTx
+    night: str = NIGHTS[0]
+    armed: int | None = None
+    once: str | None = None
+    limits: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NIGHTS, 0))
+    posted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NIGHTS, 0))
+    tries: list[Try] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)
+
+    def step(self, what: str, index: int | None, amount: int | None) -> None:
+        match what:
+            case "admit":
+                self.admit(amount or 0)
+            case "arm":
+                assert amount is not None
+                once = self.night if index else None
+                self.tx.arm(ArmingRecord(amount, once, "ada", "", NOW_US), self.night)
+                self.armed, self.once = amount, once
+                if self.night in self.limits:
+                    self.limits[self.night] = amount
+            case "disarm":
+                assert self.tx.disarm("ada", "", NOW_US) == (self.armed is not None)
+                self.armed = None
+            case "night":
+                self.night = NIGHTS[index or 0]
+            case "settle":
+                self.settle()
+            case _ if self.tries:
+                self.change(what, self.tries[-1 - (index or 0) % len(self.tries)], amount)
+        self.check()
+
+    def admit(self, amount: int) -> None:
+        if self.waiting:
+            job_id = self.waiting.pop()
+            amount = self.tx.candidate_of(job_id).estimate_microusd or 0
+        else:
+            (job_id,) = priced_jobs(self.tx, 1, amount)
+        attempt_id = f"try-{len(self.tries)}"
+        assert self.tx.prepare_attempts([(self.tx.candidate_of(job_id), attempt_id)], NOW_US) == [job_id]
+        self.tries.append(Try(job_id, attempt_id, amount))
+
+    def change(self, what: str, a: Try, amount: int | None) -> None:
+        match what:
+            case "intend":
+                self.intend(a)
+            case "accept":
+                won = self.tx.attempt_accepted(a.attempt_id, accepted(a.attempt_id, amount), NOW_US)
+                event = E.FOUND if a.state is A.IN_DOUBT else E.ACCEPT
+                if self.moved(a, event, won):
+                    a.cost = amount
+                    assert self.tx.move_job(a.job_id, JobEvent.ACCEPTED, NOW_US, "")
+            case "lose sight":
+                if self.moved(a, E.LOSE_SIGHT, self.tx.lose_sight(a.attempt_id, NOW_US, "")):
+                    assert self.tx.move_job(a.job_id, JobEvent.LOSE_SIGHT, NOW_US, "")
+            case "write off":
+                if self.moved(a, E.WRITE_OFF, self.tx.write_off(a.attempt_id, NOW_US, "")):
+                    self.close(a, a.amount)
+                    assert self.tx.move_job(a.job_id, JobEvent.FAIL, NOW_US, "")
+            case "finish":
+                task = self.tx.open_task(a.attempt_id)
+                won = task is not None and self.tx.finish_completed(task, Completed(({},), ""), NOW_US)
+                self.moved(a, E.FINISH, won)
+            case _:
+                event = E(what)
+                if self.moved(a, event, self.tx.end_attempt(a.attempt_id, event, NOW_US, "")):
+                    self.close(a, None)
+                    assert self.tx.move_job(a.job_id, JobEvent.SEND_BACK, NOW_US, "")
+                    self.waiting.append(a.job_id)
+
+    def moved(self, a: Try, event: AttemptEvent, won: bool) -> bool:
+        """The write won exactly when the table has such an arrow."""
+        target = ATTEMPT_ARROWS.get((a.state, event))
+        assert won == (target is not None), f"{event} out of {a.state}"
+        a.state = target or a.state
+        return won
+
+    def intend(self, a: Try) -> None:
+        """As the stage does it: an intent whose hold does not fit is rolled back with it."""
+        savepoint = self.tx._c.begin_nested()
+        if not self.tx.commit_intent(a.attempt_id, NOW_US, NOW_US):
+            savepoint.rollback()
+            assert a.state is not A.PREPARED
+            return
+        assert a.state is A.PREPARED
+        in_force = self.armed is not None and self.once in (None, self.night)
+        limit = self.limits.get(self.night, self.armed or 0)
+        fits = in_force and self.held[self.night] + self.posted[self.night] + a.amount <= limit
+        assert self.tx.take_hold(a.attempt_id, self.night, a.amount, NOW_US) == fits
+        if not fits:
+            savepoint.rollback()
+            return
+        savepoint.commit()
+        self.limits[self.night] = limit
+        a.state, a.night = A.SUBMITTING, self.night
+        self.held[self.night] += a.amount
+
+    def settle(self) -> None:
+        tasks = self.tx.finished_tasks(100)
+        ended = [a for a in self.tries if a.state is A.FINISHED]
+        assert {task.attempt_id for task in tasks} == {a.attempt_id for a in ended}
+        pairs = [(task, settle(task.hold_microusd, task.cost)) for task in tasks]
+        for _ in range(2):  # the second time changes nothing
+            self.tx.settle_attempts(pairs, NOW_US)
+        for a in ended:
+            self.moved(a, E.SETTLE, True)
+            self.close(a, a.amount if a.cost is None else a.cost)
+
+    def close(self, a: Try, posted: int | None) -> None:
+        if a.night is not None:
+            self.held[a.night] -= a.amount
+            self.posted[a.night] += posted or 0
+
+    def check(self) -> None:
+        assert broken_books(self.tx) == []
+        for night in NIGHTS:
+            books = self.tx.night_books(night)
+            assert (books.held_microusd, books.posted_microusd) == (self.held[night], self.posted[night])
+        states = {a.attempt_id: a.state for job in {a.job_id for a in self.tries} for a in self.tx.attempts_of(job)}
+        assert states == {a.attempt_id: a.state for a in self.tries}
+
+
+@pytest.fixture
+def loop_and_store(database_url: str) -> Iterator[tuple[asyncio.AbstractEventLoop, SqliteStore | PostgresStore]]:
+    loop = asyncio.new_event_loop()
+
+    async def open_here() -> SqliteStore | PostgresStore:
+        return open_store(database_url)
+
+    store = loop.run_until_complete(open_here())
+    yield loop, store
+    loop.run_until_complete(store.close())
+    loop.close()
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(script=st.lists(steps, min_size=5, max_size=30), warm=st.booleans())
+def test_the_books_agree_whatever_happens_in_whatever_order(
+    loop_and_store: tuple[asyncio.AbstractEventLoop, SqliteStore | PostgresStore],
+    script: list[tuple[str, int | None, int | None]],
+    warm: bool,
+) -> None:
+    loop, store = loop_and_store
+
+    def play(tx: StoreTx) -> None:
+        model = Model(tx)
+        for step in [*(whole_life if warm else ()), *script]:
+            model.step(*step)
+        raise Undone
+
+    with pytest.raises(Undone):
+        loop.run_until_complete(store.write(play))

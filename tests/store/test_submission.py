@@ -1,0 +1,421 @@
+"""Intent, hold, outcome: every guard, from every state it must refuse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from scheduler.core.admission import Pause
+from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobState
+from scheduler.errors import ImpossibleArrow
+from scheduler.ports_store import Store
+from scheduler.store.open import open_store
+from scheduler.store.tx import StoreTx
+from tests.support.stores import (
+    BACKEND,
+    COST,
+    NIGHT,
+    NOW_US,
+    SECOND_US,
+    Case,
+    accept,
+    accepted,
+    arm,
+    attempt_in,
+    attempt_state,
+    broken_books,
+    intend,
+    lose_sight,
+    prepare,
+    priced_jobs,
+    query,
+)
+
+A = AttemptState
+LATER_US = NOW_US + 60 * SECOND_US
+
+
+async def books(store: Store) -> tuple[int, int]:
+    found = await store.read(lambda tx: tx.night_books(NIGHT))
+    assert await store.read(broken_books) == []
+    return found.held_microusd, found.posted_microusd
+
+
+async def hold_of(store: Store, case: Case) -> tuple[int | None, str | None]:
+    (attempt,) = await store.read(lambda tx: tx.attempts_of(case.job_id))
+    return attempt.hold_microusd, attempt.hold_state
+
+
+# ---------------------------------------------------------------------- every write, from every state
+
+Change = Callable[[StoreTx, Case], bool]
+
+
+def _finish_completed(tx: StoreTx, case: Case) -> bool:
+    from scheduler.core.records import OpenTask
+    from scheduler.core.task import BIT_0_FIRST, Completed
+
+    known = tx.open_task(case.attempt_id)
+    request = known.request if known else None
+    task = known or OpenTask(case.attempt_id, case.job_id, BACKEND, "p", NOW_US, 0, 0, request)  # type: ignore[arg-type]
+    return tx.finish_completed(task, Completed(({"0": 1},), BIT_0_FIRST), NOW_US)
+
+
+#: method -> the only states it may leave, and where it leads.
+CHANGES: dict[str, tuple[Change, dict[AttemptState, AttemptState]]] = {
+    "commit_intent": (
+        lambda tx, case: tx.commit_intent(case.attempt_id, NOW_US, LATER_US),
+        {A.PREPARED: A.SUBMITTING},
+    ),
+    "attempt_accepted": (
+        lambda tx, case: tx.attempt_accepted(case.attempt_id, accepted(case.attempt_id), NOW_US),
+        {A.SUBMITTING: A.SUBMITTED, A.IN_DOUBT: A.SUBMITTED},
+    ),
+    "refuse": (
+        lambda tx, case: tx.end_attempt(case.attempt_id, AttemptEvent.REFUSE, NOW_US, "422"),
+        {A.SUBMITTING: A.REFUSED},
+    ),
+    "not sent": (
+        lambda tx, case: tx.end_attempt(case.attempt_id, AttemptEvent.NOT_SENT, NOW_US, "no route"),
+        {A.PREPARED: A.NOT_SENT, A.SUBMITTING: A.NOT_SENT},
+    ),
+    "never arrived": (
+        lambda tx, case: tx.end_attempt(case.attempt_id, AttemptEvent.NEVER_ARRIVED, NOW_US, "not listed"),
+        {A.IN_DOUBT: A.NOT_SENT},
+    ),
+    "lose_sight": (
+        lambda tx, case: tx.lose_sight(case.attempt_id, NOW_US, "reset"),
+        {A.SUBMITTING: A.IN_DOUBT},
+    ),
+    "write_off": (
+        lambda tx, case: tx.write_off(case.attempt_id, NOW_US, "nobody knows"),
+        {A.IN_DOUBT: A.WRITTEN_OFF},
+    ),
+    "finish_completed": (_finish_completed, {A.SUBMITTED: A.FINISHED}),
+    "finish_failed": (
+        lambda tx, case: tx.finish_failed(case.attempt_id, "calibration", "{}", False, NOW_US),
+        {A.SUBMITTED: A.FINISHED},
+    ),
+}
+
+
+@pytest.mark.parametrize("state", list(AttemptState))
+async def test_every_guarded_update_leaves_only_the_states_it_may(store: Store, state: AttemptState) -> None:
+    for method, (change, arrows) in CHANGES.items():
+        case = await store.write(lambda tx: attempt_in(tx, state))
+        before = await store.read(query("SELECT * FROM attempts WHERE id = :id", id=case.attempt_id))
+        money = await books(store)
+        won = await store.write(lambda tx, c=change: c(tx, case))
+        assert won == (state in arrows), f"{method} out of {state}"
+        assert await store.read(attempt_state(case.attempt_id)) == arrows.get(state, state), method
+        if not won:
+            after = await store.read(query("SELECT * FROM attempts WHERE id = :id", id=case.attempt_id))
+            assert (after, await books(store)) == (before, money), f"{method} touched a row it lost"
+
+
+@pytest.mark.parametrize(
+    "event", [e for e in AttemptEvent if e not in {AttemptEvent.REFUSE, AttemptEvent.NOT_SENT, "never arrived"}]
+)
+async def test_an_attempt_that_may_cost_something_cannot_be_ended_for_nothing(
+    store: Store, event: AttemptEvent
+) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.IN_DOUBT))
+    with pytest.raises(ImpossibleArrow):
+        await store.write(lambda tx: tx.end_attempt(case.attempt_id, event, NOW_US, "a mistake"))
+    assert await hold_of(store, case) == (COST, "open")
+
+
+async def test_an_attempt_nobody_knows_is_nobodys_to_change(store: Store) -> None:
+    ghost = Case(1, "ghost")
+    for method, (change, _) in CHANGES.items():
+        assert not await store.write(lambda tx, c=change: c(tx, ghost)), method
+
+
+# ----------------------------------------------------------------------------------------------- intent
+
+
+async def test_an_intent_is_committed_once_whoever_races_for_it(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.PREPARED))
+    won = await asyncio.gather(
+        *(store.write(lambda tx: tx.commit_intent(case.attempt_id, NOW_US, LATER_US)) for _ in range(50))
+    )
+    assert sum(won) == 1
+    posts = await store.read(query("SELECT posts FROM attempts WHERE id = :id", id=case.attempt_id))
+    assert posts == [(1,)]
+
+
+async def test_an_intent_without_its_hold_is_no_intent(store: Store) -> None:
+    class NoHold(Exception):
+        pass
+
+    case = await store.write(lambda tx: attempt_in(tx, A.PREPARED))
+    await store.write(lambda tx: tx.disarm("ada", "enough", NOW_US))
+
+    def intend_paid(tx: StoreTx) -> None:
+        assert tx.commit_intent(case.attempt_id, NOW_US, LATER_US)
+        if not tx.take_hold(case.attempt_id, NIGHT, COST, NOW_US):
+            raise NoHold
+
+    with pytest.raises(NoHold):
+        await store.write(intend_paid)
+    assert await store.read(attempt_state(case.attempt_id)) == A.PREPARED
+    assert await books(store) == (0, 0)
+
+
+# ------------------------------------------------------------------------------------------------ holds
+
+
+async def many_prepared(store: Store, count: int, cost: int = COST) -> list[Case]:
+    return await store.write(lambda tx: prepare(tx, priced_jobs(tx, count, cost)))
+
+
+async def test_four_hundred_racing_holds_never_exceed_the_limit(store: Store) -> None:
+    cases = await many_prepared(store, 400)
+    await store.write(lambda tx: arm(tx, 100 * COST))
+    taken = await asyncio.gather(
+        *(store.write(lambda tx, c=c: tx.take_hold(c.attempt_id, NIGHT, COST, NOW_US)) for c in cases)
+    )
+    assert sum(taken) == 100
+    found = await store.read(lambda tx: tx.night_books(NIGHT))
+    assert (found.held_microusd, found.free_microusd) == (100 * COST, 0)
+
+
+async def test_racing_holds_on_connections_of_their_own_never_exceed_the_limit(
+    store: Store, database_url: str
+) -> None:
+    cases = await many_prepared(store, 80)
+    await store.write(lambda tx: arm(tx, 20 * COST))
+    others = [open_store(database_url) for _ in range(4)]
+    try:
+        taken = await asyncio.gather(
+            *(
+                others[n % 4].write(lambda tx, c=c: tx.take_hold(c.attempt_id, NIGHT, COST, NOW_US))
+                for n, c in enumerate(cases)
+            )
+        )
+    finally:
+        for other in others:
+            await other.close()
+    assert sum(taken) == 20
+    assert (await store.read(lambda tx: tx.night_books(NIGHT))).held_microusd == 20 * COST
+
+
+@pytest.mark.parametrize(("asked", "fits"), [(COST, True), (COST + 1, False), (0, True)])
+async def test_a_hold_fits_up_to_the_last_micro_dollar(store: Store, asked: int, fits: bool) -> None:
+    (case,) = await many_prepared(store, 1)
+    await store.write(lambda tx: arm(tx, COST))
+    assert await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, asked, NOW_US)) == fits
+
+
+async def test_disarmed_nothing_is_held(store: Store) -> None:
+    (case,) = await many_prepared(store, 1)
+    assert not await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, COST, NOW_US))
+    await store.write(lambda tx: arm(tx, once="2026-11-23"))
+    assert not await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, COST, NOW_US))
+    assert await store.read(query("SELECT count(*) FROM holds")) == [(0,)]
+
+
+async def test_a_zero_limit_allows_nothing_that_costs(store: Store) -> None:
+    (case,) = await many_prepared(store, 1)
+    await store.write(lambda tx: arm(tx, 0))
+    assert not await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, 1, NOW_US))
+
+
+async def test_a_lowered_limit_keeps_what_is_held_and_refuses_more(store: Store) -> None:
+    first, second = await many_prepared(store, 2)
+    await store.write(lambda tx: arm(tx, 10 * COST))
+    await store.write(lambda tx: intend(tx, first))
+    await store.write(lambda tx: arm(tx, COST - 1))
+    assert await books(store) == (COST, 0)
+    assert not await store.write(lambda tx: tx.take_hold(second.attempt_id, NIGHT, 1, NOW_US))
+    await store.write(lambda tx: tx.end_attempt(first.attempt_id, AttemptEvent.REFUSE, NOW_US, "no"))
+    assert await store.write(lambda tx: tx.take_hold(second.attempt_id, NIGHT, 1, NOW_US))
+
+
+async def test_an_attempt_has_one_hold_at_most(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    with pytest.raises(IntegrityError):
+        await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, COST, NOW_US))
+    assert await books(store) == (COST, 0), "the money went back with the transaction"
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    [
+        (A.SUBMITTING, AttemptEvent.REFUSE),
+        (A.SUBMITTING, AttemptEvent.NOT_SENT),
+        (A.IN_DOUBT, AttemptEvent.NEVER_ARRIVED),
+    ],
+)
+async def test_a_hold_is_given_back_exactly_once(
+    store: Store, state: AttemptState, event: AttemptEvent
+) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, state))
+    ended = await asyncio.gather(
+        *(store.write(lambda tx: tx.end_attempt(case.attempt_id, event, NOW_US, "no")) for _ in range(10))
+    )
+    assert sum(ended) == 1
+    assert await books(store) == (0, 0)
+    assert await hold_of(store, case) == (COST, "voided")
+
+
+async def test_an_attempt_on_a_free_backend_ends_without_a_hold(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING, hold=None))
+    assert await store.write(lambda tx: tx.end_attempt(case.attempt_id, AttemptEvent.REFUSE, NOW_US, "no"))
+    doubt = await store.write(lambda tx: attempt_in(tx, A.IN_DOUBT, hold=None))
+    assert await store.write(lambda tx: tx.write_off(doubt.attempt_id, NOW_US, "never mind"))
+    assert await hold_of(store, doubt) == (None, None)
+
+
+async def test_in_doubt_keeps_the_hold_and_a_write_off_posts_all_of_it(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.IN_DOUBT))
+    assert await books(store) == (COST, 0)
+    assert await store.read(lambda tx: tx.in_doubt_microusd(NIGHT)) == COST
+    assert await store.write(lambda tx: tx.write_off(case.attempt_id, NOW_US, "nobody knows"))
+    assert not await store.write(lambda tx: tx.write_off(case.attempt_id, NOW_US, "nobody knows"))
+    assert await books(store) == (0, COST)
+    assert await store.read(lambda tx: tx.in_doubt_microusd(NIGHT)) == 0
+
+
+# --------------------------------------------------------------------------------------------- outcomes
+
+
+async def test_an_id_that_another_attempt_has_is_not_taken(store: Store) -> None:
+    await store.write(lambda tx: attempt_in(tx, A.SUBMITTED))
+    (known,) = await store.read(query("SELECT provider_job_id FROM attempts"))
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    same = accepted(case.attempt_id, provider_job_id=known[0])
+    assert not await store.write(lambda tx: tx.attempt_accepted(case.attempt_id, same, NOW_US))
+    assert await store.read(attempt_state(case.attempt_id)) == A.SUBMITTING, "it is lost sight of, not dropped"
+
+
+async def test_the_same_id_at_another_provider_is_another_task(store: Store) -> None:
+    first = await store.write(lambda tx: attempt_in(tx, A.SUBMITTED))
+    (known,) = await store.read(
+        query("SELECT provider_job_id FROM attempts WHERE id = :id", id=first.attempt_id)
+    )
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING, backend="other:iqm"))
+    same = accepted(case.attempt_id, provider_job_id=known[0])
+    assert await store.write(lambda tx: tx.attempt_accepted(case.attempt_id, same, NOW_US))
+
+
+async def test_a_late_acceptance_is_never_dropped(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.IN_DOUBT))
+    await store.write(lambda tx: accept(tx, case))
+    assert await store.read(attempt_state(case.attempt_id)) == A.SUBMITTED
+    assert (await store.read(lambda tx: tx.job_record(case.job_id))).state is JobState.RUNNING
+    assert await hold_of(store, case) == (COST, "open")
+    assert await store.read(lambda tx: tx.open_task(case.attempt_id)) is not None
+
+
+async def test_losing_sight_keeps_the_raw_reply_that_came_before(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    await store.write(lambda tx: tx.lose_sight(case.attempt_id, NOW_US, "half a body", '{"job_'))
+    await store.write(lambda tx: tx.write_off(case.attempt_id, NOW_US, "nobody knows"))
+    (attempt,) = await store.read(lambda tx: tx.attempts_of(case.job_id))
+    assert (attempt.raw_reply, attempt.reason) == ('{"job_', "nobody knows")
+
+
+@pytest.mark.parametrize("words", ["a\x00b", "a\udcffb"])
+async def test_words_of_a_provider_that_no_database_takes_are_kept_readable(store: Store, words: str) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    await store.write(lambda tx: tx.lose_sight(case.attempt_id, NOW_US, words, words))
+    await store.write(lambda tx: tx.note((case.job_id,), NOW_US, "in doubt", words))
+    (attempt,) = await store.read(lambda tx: tx.attempts_of(case.job_id))
+    assert (attempt.raw_reply, attempt.reason) == ("a\ufffdb", "a\ufffdb")
+
+
+async def test_lost_attempts_are_those_being_sent_and_those_in_doubt(store: Store) -> None:
+    cases = await store.write(lambda tx: {state: attempt_in(tx, state) for state in AttemptState})
+    lost = await store.read(lambda tx: tx.lost_attempts())
+    wanted = {cases[s].attempt_id: s for s in (A.SUBMITTING, A.IN_DOUBT)}
+    assert {attempt.attempt_id: attempt.state for attempt in lost} == wanted
+    assert len(await store.read(lambda tx: tx.lost_attempts(1))) == 1
+
+
+# ---------------------------------------------------------------------------------------- the send gate
+
+
+async def gate(store: Store, case: Case, now_us: int = NOW_US, paid: bool = True) -> str | None:
+    return await store.read(lambda tx: tx.send_refusal(case.attempt_id, now_us, paid))
+
+
+async def test_an_attempt_with_its_intent_may_be_sent(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    assert await gate(store, case) is None
+    assert await gate(store, case, LATER_US) is None, "the last moment still counts"
+
+
+@pytest.mark.parametrize("state", [s for s in AttemptState if s is not A.SUBMITTING])
+async def test_only_an_attempt_being_sent_may_be_sent(store: Store, state: AttemptState) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, state))
+    assert "no longer ours" in (await gate(store, case) or "")
+
+
+async def test_an_unknown_attempt_is_not_sent(store: Store) -> None:
+    assert "no longer ours" in (await gate(store, Case(1, "ghost")) or "")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tx, case: tx.ask_cancel(case.job_id, NOW_US), "cancelled"),
+        (lambda tx, case: tx.disarm("ada", "enough", NOW_US), "disarmed"),
+        (lambda tx, case: tx.pause_backend(BACKEND, Pause("breaker", "broken"), NOW_US), "broken"),
+        (lambda tx, case: tx.pause_backend("coda", Pause("breaker", "no token"), NOW_US), "no token"),
+        (lambda tx, case: tx.pause_backend(BACKEND, Pause("rate", "busy", LATER_US), NOW_US), "busy"),
+    ],
+)
+async def test_what_changed_since_the_intent_stops_the_first_byte(
+    store: Store, change: Callable[[StoreTx, Case], object], told: str
+) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    await store.write(lambda tx: change(tx, case))
+    assert told in (await gate(store, case) or "")
+
+
+async def test_a_machine_that_woke_up_too_late_sends_nothing(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    assert "later than that" in (await gate(store, case, LATER_US + 1) or "")
+
+
+async def test_a_pause_that_is_over_stops_nothing_and_hides_no_other(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    await store.write(lambda tx: tx.pause_backend(BACKEND, Pause("rate", "busy", NOW_US), NOW_US))
+    assert await gate(store, case) is None
+    for name in ("coda", BACKEND):
+        await store.write(lambda tx, n=name: tx.pause_backend(n, Pause("rate", "busy", NOW_US), NOW_US))
+    for name in ("coda", BACKEND):
+        await store.write(lambda tx, n=name: tx.pause_backend(n, Pause("rate", "still", LATER_US), NOW_US))
+        assert "still" in (await gate(store, case) or "")
+        await store.write(lambda tx, n=name: tx.pause_backend(n, Pause("rate", "over", NOW_US), NOW_US))
+
+
+async def test_a_free_attempt_needs_nobody_to_arm(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING, hold=None))
+    assert await gate(store, case, paid=False) is None
+    assert "disarmed" in (await gate(store, case, paid=True) or "")
+
+
+async def test_a_cancel_that_was_asked_is_remembered(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    assert not await store.read(lambda tx: tx.cancel_asked(case.job_id))
+    await store.write(lambda tx: tx.ask_cancel(case.job_id, NOW_US))
+    assert await store.read(lambda tx: tx.cancel_asked(case.job_id))
+
+
+async def test_a_new_try_after_a_doubt_that_ended_has_a_hold_of_its_own(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    await store.write(lambda tx: lose_sight(tx, case))
+    await store.write(lambda tx: tx.end_attempt(case.attempt_id, AttemptEvent.NEVER_ARRIVED, NOW_US, "no"))
+    from scheduler.core.lifecycle import JobEvent
+
+    await store.write(lambda tx: tx.move_job(case.job_id, JobEvent.SEND_BACK, NOW_US, "again"))
+    (second,) = await store.write(lambda tx: prepare(tx, [case.job_id]))
+    await store.write(lambda tx: intend(tx, second))
+    assert await books(store) == (COST, 0)
+    holds = await store.read(query("SELECT state FROM holds ORDER BY state"))
+    assert holds == [("open",), ("voided",)]
