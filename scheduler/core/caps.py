@@ -225,7 +225,8 @@ def amount_text(measure: Measure, amount: int) -> str:
 
 
 UNLIMITED = "unlimited"
-_NUMBER = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?:credits?|shots?|tasks?)?")
+#: At most as many digits as an amount can have: Python refuses to read numbers of thousands of digits.
+_NUMBER = re.compile(r"(?P<number>[0-9]{1,20}(?:\.[0-9]{1,20})?)\s*(?P<unit>[a-z]*)")
 
 
 def read_limit(measure: Measure, text: str) -> int | None:
@@ -243,8 +244,8 @@ def read_amount(measure: Measure, text: str) -> int:
     if measure in (Measure.COST, Measure.OVERAGE):
         return Money.parse(text).microusd
     found = _NUMBER.fullmatch(text.strip())
-    if not found:
-        raise NotMoney(f"{text!r} is not a number of {measure}: write it like '100', without a sign")
+    if not found or found["unit"] not in ("", measure, measure.removesuffix("s")):
+        raise NotMoney(f"{text!r} is not a number of {measure}: write it like '100 {measure}'")
     if measure is Measure.CREDITS:
         return Credits.from_number(found["number"]).microcredits
     if "." in found["number"]:

@@ -22,10 +22,11 @@ from scheduler.core.caps import (
     first_blocking,
     period_of,
     problems_of,
+    read_limit,
     window_of,
     windows_of,
 )
-from scheduler.core.money import LARGEST_MICRO
+from scheduler.core.money import LARGEST_MICRO, NotMoney
 from scheduler.core.timing import night_of, to_datetime, to_us
 
 HOUR_US = 3_600_000_000
@@ -325,6 +326,44 @@ def test_a_negative_use_is_refused(field: str) -> None:
 )
 def test_amounts_carry_their_unit(measure: Measure, amount: int, text: str) -> None:
     assert amount_text(measure, amount) == text
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "limit"),
+    [
+        (Measure.COST, "40.00 USD", 40_000_000),
+        (Measure.OVERAGE, "$0.5", 500_000),
+        (Measure.COST, "0", 0),
+        (Measure.CREDITS, "12.5", 12_500_000),
+        (Measure.CREDITS, "1 credit", 1_000_000),
+        (Measure.SHOTS, "10000", 10_000),
+        (Measure.SHOTS, " 100 shots ", 100),
+        (Measure.TASKS, "0", 0),
+        *((measure, "unlimited", None) for measure in Measure),
+    ],
+)
+def test_a_limit_is_read_in_the_unit_of_its_measure(measure: Measure, text: str, limit: int | None) -> None:
+    assert read_limit(measure, text) == limit
+
+
+@pytest.mark.parametrize(
+    ("measure", "text"),
+    [
+        (Measure.COST, "40 credits"),
+        (Measure.COST, "40 EUR"),
+        (Measure.CREDITS, "40.00 USD"),
+        (Measure.CREDITS, "5 shots"),
+        (Measure.TASKS, "5 shots"),
+        (Measure.SHOTS, "1.5"),
+        (Measure.SHOTS, "1e3"),
+        (Measure.SHOTS, str(LARGEST_MICRO + 1)),
+        (Measure.SHOTS, "9" * 5000),
+        *((measure, text) for measure in Measure for text in ("", "-1", "NaN", "inf", "null", "١")),
+    ],
+)
+def test_what_is_no_limit_of_its_measure_is_refused(measure: Measure, text: str) -> None:
+    with pytest.raises(NotMoney):
+        read_limit(measure, text)
 
 
 NIGHT = Cap("night", Measure.COST, Scope.EVERYONE, Period.NIGHT, 50_000_000)
