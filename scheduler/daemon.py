@@ -44,6 +44,7 @@ from scheduler.replies import ReplySlots
 from scheduler.results import AcceptedFiles, Folders
 from scheduler.settings import load_settings
 from scheduler.stages.admit import LOOK_PAST, Admitting
+from scheduler.stages.clockwatch import Clockwatching
 from scheduler.stages.estimate import Estimating
 from scheduler.stages.label import Labelling
 from scheduler.stages.poll import Polling
@@ -57,7 +58,16 @@ from scheduler.store.migrate import require_current, sqlite_path, upgrade
 from scheduler.store.open import open_store
 
 #: Seconds between ticks of each stage; most work comes by being woken, a tick only catches what nobody told.
-TICKS_S = {"estimate": 5, "admit": 5, "submit": 5, "settle": 30, "publish": 30, "label": 10, "reconcile": 300}
+TICKS_S = {
+    "estimate": 5,
+    "admit": 5,
+    "submit": 5,
+    "settle": 30,
+    "publish": 30,
+    "label": 10,
+    "clockwatch": 15,
+    "reconcile": 300,
+}
 
 
 def notify_systemd(state: str) -> None:
@@ -140,6 +150,7 @@ class Daemon:
         add(Loop("publish", self._publish.step))
         add(Loop("label", self._label.step))
         add(Loop("reconcile", self._reconcile.step))
+        add(Loop("clockwatch", Clockwatching(self._kit).step))
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> Any:
         path = self._place.home.socket

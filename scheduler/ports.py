@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from scheduler.core.clocks import ClockMark
 from scheduler.core.intents import Intent
 from scheduler.core.pricing import Estimate, PriceList
 from scheduler.core.records import EndedJob
@@ -29,6 +30,9 @@ class Clock(Protocol):
     def monotonic_s(self) -> float: ...
 
     async def sleep(self, seconds: float) -> None: ...
+
+    def both(self) -> ClockMark:
+        """The wall clock and the clock since boot, read together."""
 
 
 # ------------------------------------------------------------------------------------------ providers

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from scheduler.core.admission import BackendLoad, Candidate, Pause
+from scheduler.core.audit import AuditReport, AuditStop, AuditVerdict
 from scheduler.core.breaker import BreakerRules, BreakerState
 from scheduler.core.breaker import Event as BreakerEvent
 from scheduler.core.caps import CapBooks, Window
+from scheduler.core.clocks import ClockMark
 from scheduler.core.intents import Intent, Mark
 from scheduler.core.job import JobRef
 from scheduler.core.ledger import Grant
@@ -92,6 +94,9 @@ class FundsTx(Protocol):
 
     def grants_of(self, provider: str) -> list[Grant]: ...
 
+    def audit_stop(self) -> AuditStop | None:
+        """What the last audit of the books keeps from being sent; None: nothing."""
+
 
 class AdmissionTx(JobMoves, FundsTx, Protocol):
     def waiting_backends(self) -> list[str]: ...
@@ -111,7 +116,9 @@ class AdmissionTx(JobMoves, FundsTx, Protocol):
 class SubmissionTx(JobMoves, FundsTx, Protocol):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]: ...
 
-    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int, accept_overage: bool) -> bool:
+    def commit_intent(
+        self, attempt_id: str, at_us: int, not_after_us: int, accept_overage: bool, *, paid: bool
+    ) -> bool:
         """PREPARED → SUBMITTING with posts = 1; False: not ours to send any more."""
 
     def candidate_of(self, job_id: int) -> Candidate: ...
@@ -149,9 +156,25 @@ class SubmissionTx(JobMoves, FundsTx, Protocol):
 
     def breaker_states(self) -> dict[str, BreakerState]: ...
 
-    def pause_of(self, backend: str) -> Pause | None: ...
+    def pauses_of(self, backend: str) -> list[Pause]: ...
 
-    def clear_pause(self, backend: str) -> bool: ...
+    def clear_pause(self, backend: str, code: str | None = None) -> bool:
+        """Lift the pauses of a backend or provider, or only the one for this reason."""
+
+    def forget_short_pauses(self, backend: str) -> None:
+        """It works again: what would have ended by itself is over."""
+
+
+
+class ClockTx(JobMoves, Protocol):
+    def clock_mark(self) -> ClockMark | None: ...
+
+    def set_clock_mark(self, mark: ClockMark) -> None: ...
+
+    def database_us(self) -> int | None:
+        """The database server's own time; None for a file, which has none."""
+
+    def clear_pause(self, backend: str, code: str | None = None) -> bool: ...
 
 
 class PollTx(JobMoves, Protocol):
@@ -201,6 +224,23 @@ class ReconcileTx(SubmissionTx, Protocol):
 
     def write_off(self, attempt_id: str, at_us: int, actor: str, reason: str) -> bool:
         """IN_DOUBT → WRITTEN_OFF; the whole hold is posted: the money counts as spent."""
+
+
+class AuditTx(Protocol):
+    def expire_grants(self, now_us: int) -> int:
+        """Take what nobody holds from the grants whose time is over; returns how many had any."""
+
+    def audit(self, full: bool, now_us: int) -> AuditReport:
+        """Look for rows that contradict an invariant; without `full` only since the last clean audit."""
+
+    def record_audit(self, report: AuditReport, actor: str, at_us: int) -> AuditVerdict:
+        """Keep the verdict; returns the one in force: a broken one stays until a person lifts it."""
+
+    def begin_audit(self, at_us: int) -> None:
+        """Keep paid submission waiting until this process has looked once."""
+
+    def lift_audit(self, report: AuditReport, actor: str, reason: str, at_us: int) -> bool:
+        """Let a person end the stop; False: the full audit is not clean, or nothing was stopped."""
 
 
 class PeopleTx(ReconcileTx, Protocol):
@@ -263,7 +303,7 @@ class PeopleTx(ReconcileTx, Protocol):
     def oldest_troubled_polls(self, failures: int, limit: int) -> list[tuple[JobRecord, str]]: ...
 
 
-class Tx(IntakeTx, EstimateTx, AdmissionTx, PollTx, SettleTx, PublishTx, PeopleTx, Protocol): ...
+class Tx(IntakeTx, EstimateTx, AdmissionTx, ClockTx, PollTx, SettleTx, PublishTx, AuditTx, PeopleTx, Protocol): ...
 
 
 class Store(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from scheduler.core.audit import AuditStop
 from scheduler.core.breaker import BreakerState, Phase
 from scheduler.core.breaker import gate as breaker_gate
 from scheduler.core.caps import Cap, Measure, Period, Scope, Spender, Window, windows_of
@@ -38,6 +39,8 @@ class Gate:
 #: In the order in which they are shown; `cap:` stands for every `cap:<name>`.
 GATE_CODES = (
     "disarmed",
+    "audit",
+    "auditing",
     "held",
     "approval",
     "backend-offline",
@@ -56,7 +59,19 @@ GATE_CODES = (
 )
 #: Gates that no clock and no completion can open: `run --until-idle` ends when only these are left.
 NEEDS_PERSON = frozenset(
-    {"disarmed", "held", "approval", "breaker", "journal", "drift", "credits", "overage", "doubt"}
+    {
+        "disarmed",
+        "audit",
+        "held",
+        "approval",
+        "breaker",
+        "journal",
+        "clock",
+        "drift",
+        "credits",
+        "overage",
+        "doubt",
+    }
 )
 
 
@@ -91,7 +106,7 @@ class BackendLoad:
     in_flight: int = 0
     in_doubt: int = 0
     exposure_microusd: int = 0
-    pause: Pause | None = None
+    pauses: tuple[Pause, ...] = ()
     breaker: BreakerState = field(default_factory=BreakerState)
 
     @property
@@ -159,6 +174,8 @@ class Purse:
     caps: tuple[Cap, ...]
     funds: Funds = field(default_factory=Funds)
     rules: SpendingRules = field(default_factory=SpendingRules)
+    #: What the last audit of the books keeps from being sent.
+    stop: AuditStop | None = None
 
     def windows(self, job: Candidate, now_us: int) -> list[Window]:
         return windows_of((*self.caps, *own_caps(job)), job.spender, now_us)
@@ -185,6 +202,8 @@ def _money_gates(
     if not purse.armed:
         sentence = "paid submission is not armed: nothing that costs money is sent"
         gates.append(Gate("disarmed", sentence, "nightshot arm --night 50.00"))
+    if purse.stop is not None:
+        gates.append(Gate(purse.stop.code, purse.stop.sentence, purse.stop.fix))
     gates += _quote_gates(job, purse, now_us)
     _, refusals = purse.plan(job, now_us)
     gates += [Gate(r.code, r.sentence, r.fix, r.opens_us) for r in refusals]
@@ -219,10 +238,12 @@ def _quote_gates(job: Candidate, purse: Purse, now_us: int) -> list[Gate]:
 def backend_gates(load: BackendLoad, now_us: int) -> list[Gate]:
     """The closed gates of a backend that have nothing to do with one job."""
     gates = []
-    if load.pause and (load.pause.until_us is None or load.pause.until_us > now_us):
-        until = f"; tried again at {iso(load.pause.until_us)}" if load.pause.until_us else ""
-        fix = None if load.pause.until_us else f"nightshot backends resume {load.name} --reason '…'"
-        gates.append(Gate(load.pause.code, load.pause.sentence + until, fix, load.pause.until_us))
+    for pause in load.pauses:
+        if pause.until_us is not None and pause.until_us <= now_us:
+            continue
+        until = f"; tried again at {iso(pause.until_us)}" if pause.until_us else ""
+        fix = None if pause.until_us else f"nightshot backends resume {load.name} --reason '…'"
+        gates.append(Gate(pause.code, pause.sentence + until, fix, pause.until_us))
     broken = breaker_gate(load.breaker, now_us)
     if broken is not None:
         fix = None if load.breaker.probe_us else f"nightshot backends resume {load.name} --reason '…'"

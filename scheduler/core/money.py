@@ -96,9 +96,10 @@ class Credits:
         return cls(micro_from_number(value))
 
     def __str__(self) -> str:
-        whole, micro = divmod(self.microcredits, MICRO)
+        sign = "-" if self.microcredits < 0 else ""
+        whole, micro = divmod(abs(self.microcredits), MICRO)
         fraction = f"{micro:06d}".rstrip("0")
-        return f"{whole}.{fraction}" if fraction else str(whole)
+        return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
 
 
 def money_or_unknown(microusd: int | None) -> str:

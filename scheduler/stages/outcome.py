@@ -52,6 +52,7 @@ def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rul
         sentence = f"accepted by {sent.provider} as {outcome.provider_job_id}"
         tx.move_job(sent.job_id, JobEvent.ACCEPTED, now_us, sentence)
         tx.record_breaker(sent.backend, Relief.ACCEPTED, now_us, rules.breaker)
+        tx.forget_short_pauses(sent.backend)
         return "accepted"
     reason = f"{sent.provider} answered with id {outcome.provider_job_id}, which belongs to another attempt"
     return _lose_sight(tx, sent, reason, outcome.raw, rules, now_us)

@@ -54,4 +54,4 @@ def purse_for(tx: FundsTx, jobs: Sequence[Candidate], rules: Rules, now_us: int)
         {window.key: books for window, books in tx.cap_books(list(windows.values()))},
         {provider: tx.grants_of(provider) for provider in providers},
     )
-    return Purse(armed_tonight(arming, rules, now_us), caps, funds, rules.spending)
+    return Purse(armed_tonight(arming, rules, now_us), caps, funds, rules.spending, tx.audit_stop())

@@ -128,7 +128,7 @@ class Submitting:
         spending = self._plan(tx, attempt, now_us) if paid else None
         accept_overage = spending.accept_overage if spending else False
         not_after_us = now_us + self.kit.rules.send_within_us
-        if not tx.commit_intent(attempt.attempt_id, now_us, not_after_us, accept_overage):
+        if not tx.commit_intent(attempt.attempt_id, now_us, not_after_us, accept_overage, paid=paid):
             return None
         intent = None
         if spending is not None:
@@ -145,6 +145,8 @@ class Submitting:
         purse = purse_for(tx, [job], self.kit.rules, now_us)
         if not purse.armed:
             raise _NoHold("paid submission was disarmed")
+        if purse.stop is not None:
+            raise _NoHold(purse.stop.sentence)
         spending, refusals = purse.plan(job, now_us)
         if spending is None:
             raise _NoHold("; ".join(refusal.sentence for refusal in refusals))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -149,7 +150,7 @@ _LAST_TRY = (
     .where(attempts.c.job_id.in_(bindparam("_ids", expanding=True)))
     .group_by(attempts.c.job_id)
 )
-_PAUSES = select(pauses)
+_PAUSES = select(pauses).order_by(pauses.c.backend, pauses.c.code)
 _ATTEMPTS, _QUOTES, _EVENTS = insert(attempts), insert(quotes), insert(job_events)
 
 
@@ -178,12 +179,6 @@ def candidate(row: Any) -> Candidate:
 def _to_price(row: Any) -> UnpricedJob:
     request = request_of(row, f"estimate-{row.id}")
     return UnpricedJob(row.id, row.failures, request, row.cap_microusd, row.execution_hint == AUTO_HINT)
-
-
-def _longest(pauses_found: Sequence[Pause | None]) -> Pause | None:
-    """Of a backend's pause and its provider's, the one that lasts: one that is over must not hide it."""
-    standing = [pause for pause in pauses_found if pause is not None]
-    return max(standing, key=lambda p: (p.until_us is None, p.until_us or 0), default=None)
 
 
 class Admission(BreakerRows):
@@ -244,9 +239,9 @@ class Admission(BreakerRows):
     def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
         in_flight = {name: count for name, count in self._c.execute(_IN_FLIGHT)}
         doubts = {name: (count, int(micro)) for name, count, micro in self._c.execute(_IN_DOUBT)}
-        paused = {
-            row.backend: Pause(row.code, row.sentence, row.until_us) for row in self._c.execute(_PAUSES)
-        }
+        paused: dict[str, list[Pause]] = defaultdict(list)
+        for row in self._c.execute(_PAUSES):
+            paused[row.backend].append(Pause(row.code, row.sentence, row.until_us))
         states = self.breaker_states()
         return [
             replace(
@@ -255,7 +250,7 @@ class Admission(BreakerRows):
                 in_flight=in_flight.get(load.name, 0),
                 in_doubt=doubts.get(load.name, (0, 0))[0],
                 exposure_microusd=doubts.get(load.name, (0, 0))[1],
-                pause=_longest([paused.get(load.name), paused.get(load.name.partition(":")[0])]),
+                pauses=(*paused[load.name], *paused[load.name.partition(":")[0]]),
             )
             for load in loads
         ]

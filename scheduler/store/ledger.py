@@ -35,7 +35,7 @@ _UNHOLD = (
 _PARTS_OF = (
     select(hold_parts.c.account_id, hold_parts.c.amount)
     .where(hold_parts.c.attempt_id == bindparam("_id"))
-    .order_by(hold_parts.c.account_id)
+    .order_by(hold_parts.c.ordinal)
 )
 _GRANTS = (
     select(grants, _A.posted, _A.held)
@@ -108,7 +108,15 @@ class LedgerRows(Moves):
         for part in sorted(parts, key=lambda p: str(p.account)):
             if self._c.execute(_HOLD, {"_id": str(part.account), "_amount": part.amount}).rowcount != 1:
                 return False
-        rows = [{"attempt_id": attempt_id, "account_id": str(p.account), "amount": p.amount} for p in parts]
+        rows = [
+            {
+                "attempt_id": attempt_id,
+                "account_id": str(part.account),
+                "ordinal": ordinal,
+                "amount": part.amount,
+            }
+            for ordinal, part in enumerate(parts)
+        ]
         if rows:
             self._c.execute(_HOLD_PARTS, rows)
         return True

@@ -125,28 +125,29 @@ class Moves:
             self._c.execute(_EVENTS, rows if len(rows) > 1 else rows[0])
 
     def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None:
-        found = self._c.execute(select(pauses).where(pauses.c.backend == backend)).first()
-        failures = 1 + (found.failures if found is not None else 0)
-        if found is not None and found.until_us is None and pause.until_us is not None:
-            # What a person must lift is not lifted by a busy provider's clock.
-            pause, at_us = Pause(found.code, found.sentence, None), found.since_us
-        row = {
-            "backend": backend,
-            "code": pause.code,
-            "sentence": pause.sentence,
-            "until_us": pause.until_us,
-            "failures": failures,
-            "since_us": at_us,
-        }
-        self.upsert(pauses, "backend", row)
+        """Pause for a reason; another reason stands beside it, and lifting one lifts no other."""
+        same = (pauses.c.backend == backend) & (pauses.c.code == pause.code)
+        found = self._c.execute(select(pauses).where(same)).first()
+        values = {"sentence": pause.sentence, "until_us": pause.until_us, "since_us": at_us}
+        if found is None:
+            self._c.execute(insert(pauses), {"backend": backend, "code": pause.code, "failures": 1, **values})
+        else:
+            self._c.execute(update(pauses).where(same).values(failures=found.failures + 1, **values))
 
     def pause_failures(self, backend: str) -> int:
-        found = self._c.execute(select(pauses.c.failures).where(pauses.c.backend == backend)).scalar()
-        return int(found or 0)
+        statement = select(func.coalesce(func.max(pauses.c.failures), 0)).where(pauses.c.backend == backend)
+        return int(self._c.execute(statement).scalar_one())
 
-    def pause_of(self, backend: str) -> Pause | None:
-        row = self._c.execute(select(pauses).where(pauses.c.backend == backend)).first()
-        return None if row is None else Pause(row.code, row.sentence, row.until_us)
+    def pauses_of(self, backend: str) -> list[Pause]:
+        rows = self._c.execute(select(pauses).where(pauses.c.backend == backend).order_by(pauses.c.code))
+        return [Pause(row.code, row.sentence, row.until_us) for row in rows]
 
-    def clear_pause(self, backend: str) -> bool:
-        return self._c.execute(pauses.delete().where(pauses.c.backend == backend)).rowcount == 1
+    def clear_pause(self, backend: str, code: str | None = None) -> bool:
+        where = pauses.c.backend == backend
+        if code is not None:
+            where &= pauses.c.code == code
+        return self._c.execute(pauses.delete().where(where)).rowcount > 0
+
+    def forget_short_pauses(self, backend: str) -> None:
+        """It works again: pauses that would have ended by themselves, and their count, are over."""
+        self._c.execute(pauses.delete().where(pauses.c.backend == backend, pauses.c.until_us.is_not(None)))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, advance_attempt
 from scheduler.core.records import FinishedTask, OpenTask

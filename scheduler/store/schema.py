@@ -277,7 +277,7 @@ cap_limits = Table(
     Column("window_key", Text),
     Column("limit_amount", BigInteger),
     Column("actor", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", ForeignText, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     CheckConstraint("limit_amount >= 0", name="limit"),
     Index("ix_cap_limits_cap", "cap", "id"),
@@ -302,6 +302,16 @@ cap_windows = Table(
     CheckConstraint("limit_amount IS NULL OR limit_amount >= 0", name="limit"),
     CheckConstraint("limit_amount IS NULL OR held + posted <= limit_amount + excused", name="kept"),
     Index("ix_cap_windows_cap", "cap", "opened_us"),
+)
+
+#: Percentages of a cap's window that were told, each once for ever.
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("window_key", Text, ForeignKey("cap_windows.key"), primary_key=True),
+    Column("percent", Integer, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    CheckConstraint("percent > 0", name="percent"),
 )
 
 #: Double entry in two assets; the cached balances must equal the journal, and audits say so.
@@ -329,7 +339,7 @@ txns = Table(
     # What a refund or a correction takes back; together they never take back more than there was.
     Column("reverses", BigInteger, ForeignKey("txns.id")),
     Column("actor", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", ForeignText, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     CheckConstraint(f"kind IN {in_list(Kind)}", name="kind"),
     partial("ix_txns_attempt", "attempt_id", where="attempt_id IS NOT NULL"),
@@ -356,7 +366,7 @@ grants = Table(
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, unique=True),
     Column("provider", Text, nullable=False),
-    Column("label", Text, nullable=False),
+    Column("label", ForeignText, nullable=False),
     Column("amount_microcredits", BigInteger, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("effective_us", BigInteger, nullable=False),
@@ -396,6 +406,8 @@ hold_parts = Table(
     metadata,
     Column("attempt_id", Text, ForeignKey("holds.attempt_id"), primary_key=True),
     Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    # The order in which the grants are used up: settling less than was held takes from the first ones.
+    Column("ordinal", Integer, nullable=False),
     Column("amount", BigInteger, nullable=False),
     CheckConstraint("amount > 0", name="amount"),
     Index("ix_hold_parts_account", "account_id"),
@@ -453,6 +465,16 @@ breakers = Table(
     CheckConstraint(f"cause IS NULL OR cause IN {in_list(Trouble)}", name="cause"),
 )
 
+#: Both clocks of a machine when they were last believed.
+clock_marks = Table(
+    "clock_marks",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("wall_us", BigInteger, nullable=False),
+    Column("boot_us", BigInteger, nullable=False),
+    Column("boot_id", Text, nullable=False),
+)
+
 #: The number of the last paid intent, mirrored in the journal beside the database.
 intent_marks = Table(
     "intent_marks",
@@ -475,7 +497,9 @@ armings = Table(
     Column("actor", Text, nullable=False),
     Column("reason", ForeignText, nullable=False),
     Column("at_us", BigInteger, nullable=False),
-    CheckConstraint("NOT armed OR (night_limit_microusd IS NOT NULL AND night_limit_microusd >= 0)", name="limit"),
+    CheckConstraint(
+        "NOT armed OR (night_limit_microusd IS NOT NULL AND night_limit_microusd >= 0)", name="limit"
+    ),
 )
 
 #: What audits said; the last row is in force, and one that is broken stays so until a person lifts it.
@@ -504,7 +528,7 @@ pauses = Table(
     "pauses",
     metadata,
     Column("backend", Text, primary_key=True),
-    Column("code", Text, nullable=False),
+    Column("code", Text, primary_key=True),
     Column("sentence", ForeignText, nullable=False),
     Column("until_us", BigInteger),
     Column("failures", Integer, nullable=False, server_default="1"),

@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
 
+from scheduler.core.breaker import Phase
+from scheduler.core.breaker import gate as breaker_gate
 from scheduler.core.caps import Measure
 from scheduler.core.ledger import Kind, Posting, settle_entries
 from scheduler.core.lifecycle import (
@@ -26,6 +28,7 @@ from scheduler.core.task import Accepted, CostFacts
 from scheduler.core.timing import iso
 from scheduler.errors import ImpossibleArrow
 from scheduler.store.admission import REQUEST_COLUMNS, Admission, request_of, with_circuit
+from scheduler.store.audit import AuditRows
 from scheduler.store.caps import CapRows
 from scheduler.store.intents import IntentRows
 from scheduler.store.ledger import LedgerRows
@@ -50,6 +53,7 @@ _INTENT = (
     .values(
         state=_A.SUBMITTING.value,
         posts=1,
+        paid=bindparam("_paid"),
         sent_us=bindparam("_at"),
         send_not_after_us=bindparam("_not_after"),
         accept_overage=bindparam("_accept_overage"),
@@ -154,7 +158,7 @@ def _closing(attempt_id: str, state: HoldState, evidence: str) -> dict[str, Any]
     return {"_id": attempt_id, "_state": state.value, "_evidence": evidence, "_posted": None, "_overrun": 0}
 
 
-class Submission(Admission, CapRows, LedgerRows, IntentRows):
+class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]:
         rows = self._c.execute(_PREPARED, {"_limit": limit + len(without)})
         found = [
@@ -164,12 +168,15 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows):
         ]
         return found[:limit]
 
-    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int, accept_overage: bool) -> bool:
+    def commit_intent(
+        self, attempt_id: str, at_us: int, not_after_us: int, accept_overage: bool, *, paid: bool
+    ) -> bool:
         values = {
             "_id": attempt_id,
             "_at": at_us,
             "_not_after": not_after_us,
             "_accept_overage": accept_overage,
+            "_paid": paid,
         }
         return self._c.execute(_INTENT, values).rowcount == 1
 
@@ -199,8 +206,14 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows):
             return f"it was to be sent before {iso(row.send_not_after_us)} and it is later than that"
         if row.sentence is not None and (row.until_us is None or row.until_us > now_us):
             return f"{row.backend} was paused: {row.sentence}"
+        state = self.breaker_states().get(row.backend)
+        # A probe under way (half-open) is the one attempt that may go.
+        if state is not None and state.phase is Phase.OPEN and (broken := breaker_gate(state, now_us)):
+            return f"the breaker of {row.backend} opened: {broken}"
         if paid and self.arming() is None:
             return "paid submission was disarmed"
+        if paid and (stop := self.audit_stop()) is not None:
+            return stop.sentence
         return None
 
     def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:

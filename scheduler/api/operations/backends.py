@@ -8,10 +8,12 @@ from scheduler.api.desk import Args, Caller, Desk
 from scheduler.api.views import backend_view
 from scheduler.core.admission import BackendLoad
 from scheduler.core.breaker import BreakerRules, Move
+from scheduler.core.clocks import ClockMark
 from scheduler.core.timing import iso
 from scheduler.core.views import BackendView, ChangedView
 from scheduler.errors import UsageError
 from scheduler.ports_store import Tx
+from scheduler.stages.clockwatch import CLOCK_PAUSE
 from scheduler.stages.reconcile import JOURNAL_PAUSE
 
 
@@ -43,13 +45,16 @@ async def backends(desk: Desk, caller: Caller, args: BackendsArgs) -> BackendsVi
     return {"as_of": iso(now_us), "backends": views}
 
 
-def _resume(tx: Tx, names: list[str], now_us: int, rules: BreakerRules) -> list[str]:
-    if JOURNAL_PAUSE in {pause.code for name in names if (pause := tx.pause_of(name))}:
+def _resume(tx: Tx, names: list[str], clocks_now: ClockMark, rules: BreakerRules) -> list[str]:
+    codes = {pause.code for name in names for pause in tx.pauses_of(name)}
+    if JOURNAL_PAUSE in codes:
         # The person has compared what was sent: from here on both memories count from a new beginning.
         tx.start_epoch()
+    if CLOCK_PAUSE in codes:
+        tx.set_clock_mark(clocks_now)  # the person says that this is the time
     broken = [name for name in names if name in tx.breaker_states()]
     for name in broken:
-        tx.record_breaker(name, Move.RESUME, now_us, rules)
+        tx.record_breaker(name, Move.RESUME, clocks_now.wall_us, rules)
     return [name for name in names if tx.clear_pause(name) or name in broken]
 
 
@@ -59,7 +64,8 @@ async def backends_resume(desk: Desk, caller: Caller, args: ResumeArgs) -> Chang
     now_us = desk.now_us()
     # A pause may stand for the whole account: `coda` as well as `coda:iqm`.
     names = [args.backend, args.backend.partition(":")[0]]
-    cleared = await desk.kit.store.write(lambda tx: _resume(tx, names, now_us, desk.kit.rules.breaker))
+    clocks_now = desk.kit.clock.both()
+    cleared = await desk.kit.store.write(lambda tx: _resume(tx, names, clocks_now, desk.kit.rules.breaker))
     desk.kit.log("backend resumed", backend=args.backend, by=caller.user, reason=args.reason)
     desk.kit.wake("estimate")
     desk.kit.wake("admit")
