@@ -40,6 +40,7 @@ from scheduler.core.records import (
 from scheduler.core.settlement import Settlement
 from scheduler.core.spending import Spending
 from scheduler.core.task import Accepted, Completed
+from scheduler.ports_budget import BudgetTx, EditTx
 
 T = TypeVar("T")
 
@@ -303,7 +304,20 @@ class PeopleTx(ReconcileTx, Protocol):
     def oldest_troubled_polls(self, failures: int, limit: int) -> list[tuple[JobRecord, str]]: ...
 
 
-class Tx(IntakeTx, EstimateTx, AdmissionTx, ClockTx, PollTx, SettleTx, PublishTx, AuditTx, PeopleTx, Protocol): ...
+class Tx(
+    IntakeTx,
+    EstimateTx,
+    AdmissionTx,
+    ClockTx,
+    PollTx,
+    SettleTx,
+    PublishTx,
+    AuditTx,
+    PeopleTx,
+    EditTx,
+    BudgetTx,
+    Protocol,
+): ...
 
 
 class Store(Protocol):

@@ -134,6 +134,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_cap_windows_cap", "cap_windows", ["cap", "opened_us"], unique=False)
     op.create_table(
+        "alarms",
+        sa.Column("window_key", sa.Text(), nullable=False),
+        sa.Column("percent", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("percent > 0", name=op.f("ck_alarms_percent")),
+        sa.ForeignKeyConstraint(["window_key"], ["cap_windows.key"], name=op.f("fk_alarms_window_key")),
+        sa.PrimaryKeyConstraint("window_key", "percent", name=op.f("pk_alarms")),
+    )
+    op.create_table(
         "circuits",
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from scheduler.core.job import BatchSpec
+from scheduler.core.roles import Role, Roles
+from scheduler.errors import NotAllowed
 from scheduler.intake.document import Defaults
 from scheduler.ports import Kit
 
@@ -42,6 +44,13 @@ class Desk:
     #: The daemon's process id; None when there is no daemon.
     pid: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    roles: Roles = field(default_factory=Roles)
 
     def now_us(self) -> int:
         return self.kit.clock.now_us()
+
+    def require(self, caller: Caller, role: Role) -> None:
+        """Raise NotAllowed unless this caller has the role."""
+        refusal = self.roles.refusal(role, caller.user)
+        if refusal is not None:
+            raise NotAllowed(refusal, f"roles.{role} in nightshot.toml names who may: users, groups, or self")

@@ -87,7 +87,7 @@ _ALIGN = (
     )
     .values(
         limit_amount=bindparam("_limit", type_=BigInteger),
-        excused=case((bindparam("_limit", type_=BigInteger) < _USED, _USED - bindparam("_limit")), else_=0),
+        excused=case((_OVER > 0, _OVER), else_=0),
     )
 )
 _UNSETTLED = and_(attempts.c.provider == bindparam("_provider"), holds.c.state == HoldState.OPEN.value)
@@ -158,21 +158,20 @@ class BudgetRows(CapRows, LedgerRows):
         row = self._c.execute(_GRANT_ROWS.where(_G.id == number)).first()
         return None if row is None else _grant_record(row)
 
-    def expire_grants(self, now_us: int) -> list[tuple[GrantRecord, int]]:
-        """Take back what is free of grants whose time is over; what is held stays until it is settled.
+    def expire_grants(self, now_us: int) -> int:
+        """Take what nobody holds from the grants whose time is over; returns how many had any.
 
-        Returns each grant as it was with the micro-credits that expired. A hold that is voided later frees
-        more, which the next call takes.
+        What is held stays until it is settled; a hold that is voided later frees more, which the next call
+        takes.
         """
         due = _GRANT_ROWS.where(_G.expires_us <= now_us, _A.posted > _A.held)
         found = [_grant_record(row) for row in self._c.execute(due)]
         for record in found:
-            number, free = record.number, record.free_microcredits
-            account = Account(AccountKind.GRANT, str(number))
-            lines = transfer(account, _outside(record.grant.provider), free)
+            number, outside = record.number, _outside(record.grant.provider)
+            lines = transfer(Account(AccountKind.GRANT, str(number)), outside, record.free_microcredits)
             reason = f"grant {number} expired at {iso(record.grant.expires_us or now_us)}"
             self.book(Posting(f"expire:{number}:{now_us}", Kind.EXPIRE, lines, reason, "nightshot"), now_us)
-        return [(record, record.free_microcredits) for record in found]
+        return len(found)
 
     # ----------------------------------------------------------------------------- correcting, observing
 
