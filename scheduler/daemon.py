@@ -44,6 +44,7 @@ from scheduler.replies import ReplySlots
 from scheduler.results import AcceptedFiles, Folders
 from scheduler.settings import load_settings
 from scheduler.stages.admit import LOOK_PAST, Admitting
+from scheduler.stages.audit import Auditing
 from scheduler.stages.clockwatch import Clockwatching
 from scheduler.stages.estimate import Estimating
 from scheduler.stages.label import Labelling
@@ -96,6 +97,7 @@ class Daemon:
     async def run(self) -> int:
         async with contextlib.AsyncExitStack() as stack:
             await self._compose(stack)
+            await self._audit.at_start()
             for said in await self._reconcile.at_start():
                 self._log("recovered", what=said)
             self._add_loops()
@@ -133,6 +135,7 @@ class Daemon:
         self._submit = Submitting(self._kit, replies, journal)
         self._poll = Polling(self._kit)
         self._reconcile = Reconciling(self._kit, replies, journal)
+        self._audit = Auditing(self._kit)
         self._settle = Settling(self._kit)
         self._publish = Publishing(self._kit, Folders(home.results, home.rejected))
         self._label = Labelling(self._kit, AcceptedFiles(home.queue))
@@ -150,6 +153,7 @@ class Daemon:
         add(Loop("publish", self._publish.step))
         add(Loop("label", self._label.step))
         add(Loop("reconcile", self._reconcile.step))
+        add(Loop("audit", self._audit.step, self._audit.due_in_s))
         add(Loop("clockwatch", Clockwatching(self._kit).step))
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> Any:

@@ -16,6 +16,7 @@ from scheduler.core.breaker import BreakerRules, BreakerState
 from scheduler.core.breaker import Event as BreakerEvent
 from scheduler.core.caps import CapBooks, Window
 from scheduler.core.clocks import ClockMark
+from scheduler.core.corrections import Corrected, Refund
 from scheduler.core.intents import Intent, Mark
 from scheduler.core.job import JobRef
 from scheduler.core.ledger import Grant
@@ -39,7 +40,7 @@ from scheduler.core.records import (
 )
 from scheduler.core.settlement import Settlement
 from scheduler.core.spending import Spending
-from scheduler.core.task import Accepted, Completed
+from scheduler.core.task import Accepted, Completed, NeverArrived
 from scheduler.ports_budget import BudgetTx, EditTx
 
 T = TypeVar("T")
@@ -166,7 +167,6 @@ class SubmissionTx(JobMoves, FundsTx, Protocol):
         """It works again: what would have ended by itself is over."""
 
 
-
 class ClockTx(JobMoves, Protocol):
     def clock_mark(self) -> ClockMark | None: ...
 
@@ -221,6 +221,11 @@ class ReconcileTx(SubmissionTx, Protocol):
 
     def start_epoch(self) -> int: ...
 
+    def correct_attempt(
+        self, attempt_id: str, evidence: Accepted | NeverArrived, actor: str, at_us: int, next_poll_us: int
+    ) -> Corrected | None:
+        """Put right what evidence contradicts; None: it says nothing new about the attempt."""
+
     def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]: ...
 
     def write_off(self, attempt_id: str, at_us: int, actor: str, reason: str) -> bool:
@@ -269,6 +274,12 @@ class PeopleTx(ReconcileTx, Protocol):
         ...
 
     def attempts_of(self, job_id: int) -> list[AttemptRecord]: ...
+
+    def last_charged_attempt(self, job_id: int) -> str | None:
+        """The attempt of a job that was charged last; None when nothing was."""
+
+    def refund_attempt(self, attempt_id: str, refund: Refund, actor: str, reason: str, at_us: int) -> str:
+        """Book what the provider gave back. Raises NeedsPerson or UsageError when there is not so much."""
 
     def live_attempt_of(self, job_id: int) -> AttemptRecord | None: ...
 

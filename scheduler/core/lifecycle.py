@@ -33,6 +33,7 @@ class JobEvent(StrEnum):
     RETRY = "retry"  # failed at the provider, paid, and the job asked for another try
     REJECT = "reject"  # it can never run as it is
     CANCEL = "cancel"
+    TAKE_UP = "take up"  # it was thought not sent, and runs at the provider after all
 
 
 class AttemptState(StrEnum):
@@ -60,6 +61,10 @@ class AttemptEvent(StrEnum):
     FINISH = "finish"
     SETTLE = "settle"
     SETTLE_FAILURE = "settle failure"
+    # Evidence that contradicts what was said before; the money is corrected in the same transaction.
+    TAKEN_AFTER_ALL = "taken after all"
+    TAKEN_TOO_LATE = "taken, found too late"
+    NEVER_TAKEN_AFTER_ALL = "never taken after all"
 
 
 _J, _JE = JobState, JobEvent
@@ -67,11 +72,13 @@ JOB_ARROWS: dict[tuple[JobState, JobEvent], JobState] = {
     (_J.WAITING, _JE.ADMIT): _J.ADMITTED,
     (_J.WAITING, _JE.REJECT): _J.REJECTED,
     (_J.WAITING, _JE.CANCEL): _J.CANCELLED,
+    (_J.WAITING, _JE.TAKE_UP): _J.RUNNING,
     (_J.ADMITTED, _JE.SEND_BACK): _J.WAITING,
     (_J.ADMITTED, _JE.ACCEPTED): _J.RUNNING,
     (_J.ADMITTED, _JE.LOSE_SIGHT): _J.IN_DOUBT,
     (_J.ADMITTED, _JE.REJECT): _J.REJECTED,
     (_J.ADMITTED, _JE.CANCEL): _J.CANCELLED,
+    (_J.ADMITTED, _JE.TAKE_UP): _J.RUNNING,
     (_J.RUNNING, _JE.COMPLETE): _J.COMPLETED,
     (_J.RUNNING, _JE.FAIL): _J.FAILED,
     (_J.RUNNING, _JE.RETRY): _J.WAITING,
@@ -96,6 +103,9 @@ ATTEMPT_ARROWS: dict[tuple[AttemptState, AttemptEvent], AttemptState] = {
     (_A.SUBMITTED, _AE.FINISH): _A.FINISHED,
     (_A.FINISHED, _AE.SETTLE): _A.SETTLED,
     (_A.FINISHED, _AE.SETTLE_FAILURE): _A.FAILED,
+    (_A.NOT_SENT, _AE.TAKEN_AFTER_ALL): _A.SUBMITTED,
+    (_A.NOT_SENT, _AE.TAKEN_TOO_LATE): _A.WRITTEN_OFF,
+    (_A.WRITTEN_OFF, _AE.NEVER_TAKEN_AFTER_ALL): _A.NOT_SENT,
 }
 
 JOB_ENDED = frozenset({_J.COMPLETED, _J.FAILED, _J.CANCELLED, _J.REJECTED})

@@ -169,8 +169,10 @@ class BudgetRows(CapRows, LedgerRows):
         for record in found:
             number, outside = record.number, _outside(record.grant.provider)
             lines = transfer(Account(AccountKind.GRANT, str(number)), outside, record.free_microcredits)
+            # The balance is in it: a hold that is voided in the same instant frees more.
+            key = f"expire:{number}:{now_us}:{record.posted_microcredits}"
             reason = f"grant {number} expired at {iso(record.grant.expires_us or now_us)}"
-            self.book(Posting(f"expire:{number}:{now_us}", Kind.EXPIRE, lines, reason, "nightshot"), now_us)
+            self.book(Posting(key, Kind.EXPIRE, lines, reason, "nightshot"), now_us)
         return len(found)
 
     # ----------------------------------------------------------------------------- correcting, observing

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from scheduler.store.budget import BudgetRows
 from scheduler.store.clocks import ClockRows
+from scheduler.store.corrections import Corrections
 from scheduler.store.edits import Edits
 from scheduler.store.intake import Intake
 from scheduler.store.people import People
 
 
-class StoreTx(Intake, People, Edits, BudgetRows, ClockRows):
+class StoreTx(Intake, People, Edits, Corrections, ClockRows):
     """One open transaction; it must not outlive the function it was given to."""
