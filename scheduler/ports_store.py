@@ -145,6 +145,11 @@ class SubmissionTx(JobMoves, FundsTx, Protocol):
     def lose_sight(self, attempt_id: str, at_us: int, reason: str, raw: str = "") -> bool:
         """SUBMITTING → IN_DOUBT; the hold stays."""
 
+    def correct_attempt(
+        self, attempt_id: str, evidence: Accepted | NeverArrived, actor: str, at_us: int, next_poll_us: int
+    ) -> Corrected | None:
+        """Put right what evidence contradicts; None: it says nothing new about the attempt."""
+
     def cancel_asked(self, job_id: int) -> bool: ...
 
     def take_retry(self, job_id: int) -> bool:
@@ -221,10 +226,8 @@ class ReconcileTx(SubmissionTx, Protocol):
 
     def start_epoch(self) -> int: ...
 
-    def correct_attempt(
-        self, attempt_id: str, evidence: Accepted | NeverArrived, actor: str, at_us: int, next_poll_us: int
-    ) -> Corrected | None:
-        """Put right what evidence contradicts; None: it says nothing new about the attempt."""
+    def backend_of(self, attempt_id: str) -> str | None:
+        """Where an attempt was sent; None: there is no such attempt."""
 
     def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]: ...
 

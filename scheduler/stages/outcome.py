@@ -10,9 +10,10 @@ from typing import assert_never
 
 from scheduler.core.admission import Pause
 from scheduler.core.breaker import Relief, Trouble
+from scheduler.core.corrections import Corrected, Correction
 from scheduler.core.lifecycle import AttemptEvent, JobEvent
 from scheduler.core.rules import Rules
-from scheduler.core.task import Accepted, NotSent, Outcome, RefusalKind, Refused, Unknown
+from scheduler.core.task import Accepted, NeverArrived, NotSent, Outcome, RefusalKind, Refused, Unknown
 from scheduler.core.timing import next_poll_at_us, retry_at_us
 from scheduler.ports_store import SubmissionTx
 
@@ -54,6 +55,8 @@ def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rul
         tx.record_breaker(sent.backend, Relief.ACCEPTED, now_us, rules.breaker)
         tx.forget_short_pauses(sent.backend)
         return "accepted"
+    if record_contradiction(tx, sent.attempt_id, sent.backend, outcome, rules, now_us) is not None:
+        return "corrected"
     reason = f"{sent.provider} answered with id {outcome.provider_job_id}, which belongs to another attempt"
     return _lose_sight(tx, sent, reason, outcome.raw, rules, now_us)
 
@@ -68,7 +71,7 @@ def _lose_sight(tx: SubmissionTx, sent: Sent, reason: str, raw: str, rules: Rule
 
 def _record_refused(tx: SubmissionTx, sent: Sent, outcome: Refused, rules: Rules, now_us: int) -> str:
     if not tx.end_attempt(sent.attempt_id, AttemptEvent.REFUSE, now_us, outcome.reason, outcome.raw):
-        return "moved on"
+        return _never_taken(tx, sent, f"refused by {sent.provider}: {outcome.reason}", rules, now_us)
     sentence = f"refused by {sent.provider}: {outcome.reason}"
     match outcome.kind:
         case RefusalKind.INVALID:
@@ -96,7 +99,7 @@ def _record_refused(tx: SubmissionTx, sent: Sent, outcome: Refused, rules: Rules
 
 def _record_not_sent(tx: SubmissionTx, sent: Sent, outcome: NotSent, rules: Rules, now_us: int) -> str:
     if not tx.end_attempt(sent.attempt_id, AttemptEvent.NOT_SENT, now_us, outcome.reason):
-        return "moved on"
+        return _never_taken(tx, sent, outcome.reason, rules, now_us)
     sentence = f"not sent: {outcome.reason}"
     if not sent.vetoed:
         failures = 1 + tx.pause_failures(sent.backend)
@@ -105,6 +108,31 @@ def _record_not_sent(tx: SubmissionTx, sent: Sent, outcome: NotSent, rules: Rule
         tx.record_breaker(sent.backend, Trouble.FAILURE, now_us, rules.breaker)
     _send_back(tx, sent, sentence, now_us)
     return "not sent"
+
+
+def record_contradiction(
+    tx: SubmissionTx,
+    attempt_id: str,
+    backend: str,
+    evidence: Accepted | NeverArrived,
+    rules: Rules,
+    now_us: int,
+    *,
+    actor: str = "nightshot",
+) -> Corrected | None:
+    """Correct what a person had said about an attempt; a run that was paid twice stops its backend."""
+    next_poll_us = next_poll_at_us(attempt_id, now_us, now_us, 0, rules.poll_pace)
+    corrected = tx.correct_attempt(attempt_id, evidence, actor, now_us, next_poll_us)
+    if corrected is not None and corrected.correction is Correction.CHARGE:
+        sentence = f"a job may have been paid twice: attempt {attempt_id}: {corrected.sentence}"
+        tx.pause_backend(backend, Pause("breaker", sentence), now_us)
+    return corrected
+
+
+def _never_taken(tx: SubmissionTx, sent: Sent, reason: str, rules: Rules, now_us: int) -> str:
+    evidence = NeverArrived(reason)
+    corrected = record_contradiction(tx, sent.attempt_id, sent.backend, evidence, rules, now_us)
+    return "moved on" if corrected is None else "corrected"
 
 
 def _send_back(tx: SubmissionTx, sent: Sent, sentence: str, now_us: int) -> None:

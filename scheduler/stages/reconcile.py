@@ -18,7 +18,7 @@ from scheduler.core.records import LostAttempt
 from scheduler.core.task import Accepted, CannotTell, Evidence, Found, NeverArrived, NotSent, Outcome, Unknown
 from scheduler.ports import IntentLog, Kit, ReplyFiles
 from scheduler.ports_store import ReconcileTx
-from scheduler.stages.outcome import Sent, record_outcome
+from scheduler.stages.outcome import Sent, record_contradiction, record_outcome
 
 #: The code of the pause that only `backends resume` with a reason lifts, by starting a new epoch.
 JOURNAL_PAUSE = "journal"
@@ -91,6 +91,19 @@ class Reconciling:
             )
             source = "its reply file" if outcome else "no reply on disk"
             said.append(f"attempt {lost.attempt_id}: {word} ({source})")
+        return said + self._recover_contradictions(tx, kept)
+
+    def _recover_contradictions(self, tx: ReconcileTx, kept: Mapping[str, Outcome]) -> list[str]:
+        """Replies on disk about attempts that a person had resolved otherwise: the replies are right."""
+        said = []
+        for attempt_id, outcome in kept.items():
+            backend = tx.backend_of(attempt_id)
+            if backend is None or not isinstance(outcome, Accepted):
+                continue
+            now_us = self.kit.clock.now_us()
+            corrected = record_contradiction(tx, attempt_id, backend, outcome, self.kit.rules, now_us)
+            if corrected is not None:
+                said.append(f"attempt {attempt_id}: corrected: {corrected.sentence}")
         return said
 
     async def step(self) -> int:

@@ -36,6 +36,10 @@ _SPENDING = (Measure.COST, Measure.OVERAGE, Measure.CREDITS)
 
 
 class Corrections(Refunds):
+    def backend_of(self, attempt_id: str) -> str | None:
+        """Where an attempt was sent; None: there is no such attempt."""
+        return self._c.execute(select(attempts.c.backend).where(attempts.c.id == attempt_id)).scalar()
+
     def correct_attempt(
         self, attempt_id: str, evidence: Accepted | NeverArrived, actor: str, at_us: int, next_poll_us: int
     ) -> Corrected | None:

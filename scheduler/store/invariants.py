@@ -187,14 +187,14 @@ _HOLDS = [
     Invariant(
         "overage-held",
         "overage is accepted on the wire only when the whole quote is held for it",
-        """SELECT a.id AS attempt, h.amount_microusd, h.overage_microusd
+        """SELECT a.id AS attempt, a.estimate_microusd, h.overage_microusd
         FROM attempts a LEFT JOIN holds h ON h.attempt_id = a.id
         WHERE a.accept_overage
-          AND (h.attempt_id IS NULL OR h.overage_microusd <= 0 OR h.overage_microusd < h.amount_microusd)""",
-        f"""SELECT a.id AS attempt, h.amount_microusd, h.overage_microusd
+          AND (h.attempt_id IS NULL OR h.overage_microusd <= 0 OR h.overage_microusd < a.estimate_microusd)""",
+        f"""SELECT a.id AS attempt, a.estimate_microusd, h.overage_microusd
         FROM {_LIVE} a LEFT JOIN holds h ON h.attempt_id = a.id
         WHERE a.accept_overage
-          AND (h.attempt_id IS NULL OR h.overage_microusd <= 0 OR h.overage_microusd < h.amount_microusd)""",
+          AND (h.attempt_id IS NULL OR h.overage_microusd <= 0 OR h.overage_microusd < a.estimate_microusd)""",
     ),
     Invariant(
         "posted-booked",
