@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from scheduler.core.job import BatchSpec
 from scheduler.core.roles import Role, Roles
-from scheduler.errors import NotAllowed
+from scheduler.errors import NotAllowed, UsageError
 from scheduler.intake.document import Defaults
 from scheduler.ports import Kit
 
@@ -54,3 +54,10 @@ class Desk:
         refusal = self.roles.refusal(role, caller.user)
         if refusal is not None:
             raise NotAllowed(refusal, f"roles.{role} in nightshot.toml names who may: users, groups, or self")
+
+
+def reason_of(text: str, example: str) -> str:
+    """The reason a person gave. Raises UsageError when there is none: the books must say why."""
+    if not text.strip():
+        raise UsageError("it needs a reason, for the record", f"--reason '{example}'")
+    return text.strip()

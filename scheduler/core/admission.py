@@ -16,7 +16,16 @@ from scheduler.core.breaker import gate as breaker_gate
 from scheduler.core.caps import Cap, Measure, Period, Scope, Spender, Window, windows_of
 from scheduler.core.drift import Drifted, Fresh, LatestQuote, Stale, judge_quote
 from scheduler.core.money import Money
-from scheduler.core.spending import Funds, Refusal, Spending, SpendingRules, Wish, plan_spending, spend
+from scheduler.core.spending import (
+    JOB_CAP,
+    Funds,
+    Refusal,
+    Spending,
+    SpendingRules,
+    Wish,
+    plan_spending,
+    spend,
+)
 from scheduler.core.timing import iso
 
 
@@ -154,10 +163,6 @@ class Candidate:
         return Wish(
             self.spender, quote_microusd, self.shots, self.accept_overage, self.approved_microusd, self.label
         )
-
-
-#: The cap that a job carries itself (`cap = "2.00 USD"`): it covers all of the job's attempts together.
-JOB_CAP = "job"
 
 
 def own_caps(job: Candidate) -> tuple[Cap, ...]:

@@ -6,13 +6,17 @@ its answers reserved by conditional updates, and only then do they count.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from scheduler.core.alarms import AlarmRules
-from scheduler.core.caps import Cap, CapBooks, Measure, Spender, Use, Window, amount_text
+from scheduler.core.caps import Cap, CapBooks, Measure, Period, Scope, Spender, Use, Window, amount_text
 from scheduler.core.ledger import Grant, HoldPart, Shortage, burn_down
 from scheduler.core.money import MICRO, Credits, Money
+
+#: The cap that a job carries itself (`cap = "2.00 USD"`): it covers all of the job's attempts together.
+JOB_CAP = "job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def plan_spending(
         refusals.append(Refusal("overage", overage.reason, f"nightshot approve {wish.label}"))
     if isinstance(parts, Shortage):
         if not overage.accept:
-            refusals.append(_short_of_credits(parts, overage.reason))
+            refusals.append(_short_of_credits(parts, overage.reason, provider))
             parts = ()
         else:
             parts = _all_free(grants, wish, parts, now_us)
@@ -127,7 +131,7 @@ def plan_spending(
         credits_microcredits=sum(part.amount for part in parts) or needed.microcredits,
         shots=wish.shots,
     )
-    refusals += _blocked_caps(windows, funds.books, use)
+    refusals += _blocked_caps(windows, funds.books, use, wish.label)
     if refusals:
         return None, tuple(refusals)
     return Spending(use, tuple(windows), tuple(parts), overage.accept), ()
@@ -141,10 +145,13 @@ def _approval(wish: Wish, rules: SpendingRules) -> Sequence[Refusal]:
     return (Refusal("approval", sentence, f"nightshot approve {wish.label}"),)
 
 
-def _short_of_credits(shortage: Shortage, why_no_overage: str) -> Refusal:
+def _short_of_credits(shortage: Shortage, why_no_overage: str, provider: str) -> Refusal:
     needed, free = Credits(shortage.needed_microcredits), Credits(shortage.free_microcredits)
     sentence = f"needs about {needed} credits; {free} are free for it, and {why_no_overage}"
-    return Refusal("credits", sentence, "nightshot budget grant")
+    missing = Credits(shortage.needed_microcredits - shortage.free_microcredits)
+    return Refusal(
+        "credits", sentence, f"nightshot budget grant {missing} --provider {provider} --reason '…'"
+    )
 
 
 def _all_free(grants: Sequence[Grant], wish: Wish, shortage: Shortage, now_us: int) -> tuple[HoldPart, ...]:
@@ -153,7 +160,9 @@ def _all_free(grants: Sequence[Grant], wish: Wish, shortage: Shortage, now_us: i
     return () if isinstance(parts, Shortage) else parts
 
 
-def _blocked_caps(windows: Sequence[Window], books: Mapping[str, CapBooks], use: Use) -> list[Refusal]:
+def _blocked_caps(
+    windows: Sequence[Window], books: Mapping[str, CapBooks], use: Use, label: str
+) -> list[Refusal]:
     refusals = []
     for window in windows:
         measure, needed = window.cap.measure, use.of(window.cap.measure)
@@ -166,21 +175,28 @@ def _blocked_caps(windows: Sequence[Window], books: Mapping[str, CapBooks], use:
         )
         sentence = f"needs {needs}; {left} of {limit} is free, short by {short}"
         refusals.append(
-            Refusal(f"cap:{window.cap.name}", sentence, _raise_cap(window, book, needed), window.resets_us)
+            Refusal(
+                f"cap:{window.cap.name}", sentence, _raise_cap(window, book, needed, label), window.resets_us
+            )
         )
     return refusals
 
 
-def _raise_cap(window: Window, book: CapBooks, needed: int) -> str:
-    wanted = book.held + book.posted + needed
-    match window.cap.measure:
+def _raise_cap(window: Window, book: CapBooks, needed: int, label: str) -> str:
+    """The command that makes room, for this one alone when each has a window of its own."""
+    cap, wanted = window.cap, book.held + book.posted + needed
+    match cap.measure:
         case Measure.COST | Measure.OVERAGE:
             amount = Money(wanted).decimal_text()
         case Measure.CREDITS:
             amount = str(Credits(wanted))
         case Measure.SHOTS | Measure.TASKS:
             amount = str(wanted)
-    return f"nightshot budget cap {window.cap.name} {amount} --reason '…'"
+    if cap.name == JOB_CAP:
+        return f"nightshot edit {label} --cap {amount}"
+    shared = cap.period is not Period.JOB and (cap.scope is Scope.EVERYONE or cap.of is not None)
+    only = "" if shared else f" --window {shlex.quote(window.key)}"
+    return f"nightshot budget cap {cap.name} {amount}{only} --reason '…'"
 
 
 def spend(funds: Funds, spending: Spending, provider: str) -> Funds:

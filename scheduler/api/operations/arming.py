@@ -8,6 +8,7 @@ from __future__ import annotations
 from scheduler.api.desk import Args, Caller, Desk
 from scheduler.core.money import Money, NotMoney
 from scheduler.core.records import ArmingRecord
+from scheduler.core.roles import Role
 from scheduler.core.timing import iso, night_of
 from scheduler.core.views import ChangedView
 from scheduler.errors import UsageError
@@ -26,6 +27,7 @@ class DisarmArgs(Args):
 
 
 async def arm(desk: Desk, caller: Caller, args: ArmArgs) -> ChangedView:
+    desk.require(caller, Role.ARM)
     try:
         limit = Money.parse(args.night)
     except NotMoney as error:

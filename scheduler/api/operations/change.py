@@ -11,6 +11,7 @@ from scheduler.api.operations.jobs import find_job, read_ref
 from scheduler.api.views import label_of
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
 from scheduler.core.records import AttemptRecord, JobRecord
+from scheduler.core.roles import Role
 from scheduler.core.task import Accepted, CostFacts
 from scheduler.core.timing import iso, next_poll_at_us
 from scheduler.core.views import ChangedView
@@ -81,6 +82,7 @@ def _cancel(
 
 
 async def resolve(desk: Desk, caller: Caller, args: ResolveArgs) -> ChangedView:
+    desk.require(caller, Role.RESOLVE)
     if not args.reason.strip():
         raise UsageError("a resolved doubt needs a reason", "--reason 'the dashboard lists no such job'")
     if args.outcome == "accepted" and not args.provider_job_id:

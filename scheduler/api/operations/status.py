@@ -13,7 +13,7 @@ from scheduler.core.records import ArmingRecord
 from scheduler.core.timing import iso, night_of
 from scheduler.core.views import ArmedView, NeedView, NightView, StatusView
 from scheduler.ports_store import Tx
-from scheduler.stages.purse import armed_tonight, night_window, purse_for
+from scheduler.stages.purse import armed_tonight, caps_in_force, night_window, purse_for
 
 BATCHES_SHOWN = 10
 NEEDS_SHOWN = 20
@@ -105,6 +105,9 @@ def _needs(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
             for gate in view["gates"]
             if gate["fix"] is not None
         ]
+    caps = caps_in_force(tx.arming(), desk.kit.rules)
+    for alarm in tx.open_alarms(caps, desk.kit.rules.spending.alarms, now_us):
+        needs.append({"what": "alarm", "job": None, "sentence": alarm.sentence, "fix": "nightshot budget"})
     for what, sentence in desk.troubles().items():
         needs.append({"what": what, "job": None, "sentence": sentence, "fix": None})
     return needs
