@@ -80,6 +80,9 @@ class EstimateTx(JobMoves, Protocol):
     def stale_heads(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
         """The first jobs of a queue whose quote is too old to be relied on."""
 
+    def unchanged_jobs(self, backend: str, asked: Sequence[UnpricedJob]) -> set[int]:
+        """Those that still are what a price was asked for: nobody edited their shots or their backend."""
+
     def record_quotes(self, quotes: Sequence[Quote]) -> None: ...
 
     def postpone_job(self, job_id: int, code: str, until_us: int | None, sentence: str, at_us: int) -> bool:

@@ -94,7 +94,11 @@ class Estimating:
         now_us = self.kit.clock.now_us()
         quotes = []
         settled = 0
+        unchanged = tx.unchanged_jobs(backend, [job for job, _ in answers])
         for job, answer in answers:
+            if job.job_id not in unchanged:
+                settled += 1  # edited while we asked: the answer is about another job, and it is asked again
+                continue
             if isinstance(answer, Priced):
                 quotes.append(_quote(job.job_id, answer, now_us, self.kit.rules.quote_ttl_us))
                 settled += 1

@@ -190,6 +190,13 @@ class Admission(BreakerRows):
         rows = self._c.execute(_STALE, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [_to_price(row) for row in rows]
 
+    def unchanged_jobs(self, backend: str, asked: Sequence[UnpricedJob]) -> set[int]:
+        shots = {job.job_id: job.request.shots for job in asked}
+        rows = self._c.execute(
+            select(jobs.c.id, jobs.c.shots).where(jobs.c.id.in_(sorted(shots)), jobs.c.backend == backend)
+        )
+        return {row.id for row in rows if row.shots == shots[row.id]}
+
     def record_quotes(self, quoted: Sequence[Quote]) -> None:
         if not quoted:
             return
