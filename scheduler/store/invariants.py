@@ -210,7 +210,7 @@ _HOLDS = [
         "nothing was settled above its hold without saying so",
         f"""SELECT attempt_id AS attempt, amount_microusd AS held, posted_microusd AS settled
         FROM holds WHERE posted_microusd > amount_microusd
-          AND overrun_microusd <> posted_microusd - amount_microusd
+          AND overrun_microusd < posted_microusd - amount_microusd
         UNION ALL {_OVERAGE_ABOVE_HOLD}""",
         _OVERAGE_ABOVE_HOLD,
     ),
