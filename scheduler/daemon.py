@@ -31,6 +31,7 @@ from scheduler.composition import (
 )
 from scheduler.core.admission import BackendLoad
 from scheduler.core.idle import only_people_can_move
+from scheduler.errors import TryAgain
 from scheduler.home import Home, make_folders, socket_address
 from scheduler.intake.spool import Spool, user_name
 from scheduler.intake.watch import watch_inbox
@@ -69,6 +70,8 @@ TICKS_S = {
     "clockwatch": 15,
     "reconcile": 300,
 }
+
+LOCK_PATIENCE_S = 3.0
 
 
 def notify_systemd(state: str) -> None:
@@ -223,14 +226,21 @@ class Daemon:
         in_hand = self._submit.in_hand or self._poll.in_hand
         if in_hand or self._spool.pending or self._spool.unread or not self._loops.quiet:
             return False
-        return await self._kit.store.read(lambda tx: _is_idle(self._kit, tx)) and self._loops.quiet
+        try:
+            return await self._kit.store.read(lambda tx: _is_idle(self._kit, tx)) and self._loops.quiet
+        except TryAgain:
+            return False  # locked or full at this moment: nobody can say, so go on
 
     async def _finish_writing(self) -> None:
         """What is already known becomes files, so that a stop leaves no result behind unpublished."""
-        await self._settle.step()
-        while await self._publish.step():
-            pass
-        await self._label.step()
+        try:
+            await self._settle.step()
+            while await self._publish.step():
+                pass
+            await self._label.step()
+        except (TryAgain, OSError) as error:
+            # A full disk does not make a clean stop a failure: the next start goes on from the store.
+            self._log("left for the next start", reason=str(error))
 
 
 def _is_idle(kit: Kit, tx: Tx) -> bool:
@@ -265,7 +275,8 @@ def bring_up_to_date(place: Place) -> list[str]:
 def run_daemon(home: Home, config_file: Path | None, *, until_idle: bool = False) -> int:
     """Run until stopped; returns the exit code."""
     place = prepare(home, config_file)
-    with file_lock(home.lock, f"the home {home.root}"):
+    # A command that answers without a daemon holds the lock for a moment; another daemon holds it for good.
+    with file_lock(home.lock, f"the home {home.root}", patience_s=LOCK_PATIENCE_S):
         bring_up_to_date(place)
 
         async def main() -> int:
@@ -277,7 +288,7 @@ def run_daemon(home: Home, config_file: Path | None, *, until_idle: bool = False
 def answer_offline(home: Home, config_file: Path | None, op: str, args: Mapping[str, Any]) -> dict[str, Any]:
     """Run one operation on the store itself, under the home's lock, because no daemon runs."""
     place = prepare(home, config_file)
-    with file_lock(home.lock, f"the home {home.root}"):
+    with file_lock(home.lock, f"the home {home.root}", patience_s=LOCK_PATIENCE_S):
         bring_up_to_date(place)
 
         async def main() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The daemon's log: one line an event, facts beside it, never a secret.
 
-Whatever looks like a Coda token is blotted out here, the last place before it would be written.
+Whatever looks like a Coda token is blotted out here, the last place before it would be written, and names
+that strangers chose cannot write lines of their own. A log that cannot be written stops nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +25,15 @@ def blot(text: str) -> str:
 def _blot_event(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = blot(value)
+            event[key] = blot(value) if key == "exception" else one_line(blot(value))
     return event
+
+
+def one_line(text: str) -> str:
+    """The text with line breaks, and whatever else a terminal would act on, written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def start_log(level: str, form: str) -> Callable[..., None]:
@@ -56,10 +64,13 @@ def start_log(level: str, form: str) -> Callable[..., None]:
     logger = structlog.get_logger()
 
     def log(event: str, *, trace: bool = False, **facts: Any) -> None:
-        if trace:
-            logger.error(event, exc_info=True, **facts)
-        else:
-            logger.info(event, **facts)
+        try:
+            if trace:
+                logger.error(event, exc_info=True, **facts)
+            else:
+                logger.info(event, **facts)
+        except OSError:
+            pass  # its disk is full or its reader is gone: the work is worth more than the line about it
 
     return log
 

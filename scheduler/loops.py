@@ -1,7 +1,7 @@
 """Keeps stages going: each is woken by others, by a tick, or by what it said is due next.
 
-A stage that fails is tried again, ever more slowly, and what it failed with shows up for people: it never
-takes the daemon down and never spins.
+A stage that fails, at its work or at saying when it is due, is tried again, ever more slowly, and what it
+failed with shows up for people: it never takes the daemon down, never spins and never stops for good.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 
 from scheduler.errors import NightshotError, TryAgain
 
+FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
+#: How long a stop waits for the steps that are under way: what a thread does cannot be interrupted.
+STOP_PATIENCE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class Loops:
         self._log = log
         self._loops: dict[str, Loop] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
 
     def add(self, loop: Loop) -> None:
         self._loops[loop.name] = loop
@@ -59,16 +63,24 @@ class Loops:
         return {loop.name: loop.trouble for loop in self._loops.values() if loop.trouble}
 
     async def stop(self) -> None:
+        """Let the steps that are under way come to their end, then stop; what takes too long is cancelled."""
+        self._stopping.set()
+        for loop in self._loops.values():
+            loop.woken.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_PATIENCE_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, loop: Loop) -> None:
         while True:
-            await self._wait(loop)
-            loop.woken.clear()
-            loop.busy = True
             try:
+                await self._wait(loop)
+                if self._stopping.is_set():
+                    return
+                loop.woken.clear()
+                loop.busy = True
                 await loop.step()
                 if loop.trouble:
                     self._log("stage goes on", stage=loop.name)
@@ -86,12 +98,14 @@ class Loops:
         loop.trouble = told
         loop.woken.set()
         loop.busy = False
-        await asyncio.sleep(min(LONGEST_PAUSE_S, 0.25 * 2**loop._failures))
+        # Of many failures 2**n is too large for a float: a disk may stay full for a whole night.
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(loop._failures - 1, 10))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause_s)
 
     async def _wait(self, loop: Loop) -> None:
         due_s = None
         if loop.due_in_s is not None and not loop.woken.is_set():
-            with contextlib.suppress(TryAgain):
-                due_s = await loop.due_in_s()
+            due_s = await loop.due_in_s()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(loop.woken.wait(), due_s)

@@ -57,7 +57,8 @@ class JobMoves(Protocol):
     def note(self, job_ids: Iterable[int], at_us: int, event: str, sentence: str) -> None:
         """Append a line to the jobs' stories without changing their state."""
 
-    def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None: ...
+    def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None:
+        """Leave a backend, or a whole provider, alone; a pause that a person must lift is never shortened."""
 
     def record_breaker(
         self, backend: str, event: BreakerEvent, now_us: int, rules: BreakerRules
@@ -103,11 +104,13 @@ class FundsTx(Protocol):
         """What the last audit of the books keeps from being sent; None: nothing."""
 
 
-class AdmissionTx(JobMoves, FundsTx, Protocol):
-    def waiting_backends(self) -> list[str]: ...
-
+class LoadTx(Protocol):
     def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
         """Fill in flight, doubts and pauses from rows."""
+
+
+class AdmissionTx(JobMoves, FundsTx, LoadTx, Protocol):
+    def waiting_backends(self) -> list[str]: ...
 
     def prepared_candidates(self) -> list[Candidate]:
         """Jobs that are admitted and not sent yet: no hold stands for them, and they count all the same."""
@@ -118,7 +121,7 @@ class AdmissionTx(JobMoves, FundsTx, Protocol):
         """Admit jobs, each with a prepared attempt of the given id; returns those that still waited."""
 
 
-class SubmissionTx(JobMoves, FundsTx, Protocol):
+class SubmissionTx(JobMoves, FundsTx, LoadTx, Protocol):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]: ...
 
     def commit_intent(
@@ -139,6 +142,12 @@ class SubmissionTx(JobMoves, FundsTx, Protocol):
 
     def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:
         """SUBMITTING or IN_DOUBT → SUBMITTED; False: the id is another attempt's, or the state moved on."""
+
+    def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
+        """Raise an open hold to what the provider says it charged, cap or no cap; returns by how much.
+
+        The excess is recorded as an overrun. Holds are never lowered here: settling gives back what is left.
+        """
 
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
@@ -191,7 +200,7 @@ class PollTx(JobMoves, Protocol):
 
     def open_task(self, attempt_id: str) -> OpenTask | None: ...
 
-    def next_due_us(self) -> int | None: ...
+    def next_due_us(self, without: frozenset[str] = frozenset()) -> int | None: ...
 
     def still_open(self, attempt_id: str, status_word: str, next_poll_us: int) -> None: ...
 

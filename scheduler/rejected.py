@@ -66,7 +66,7 @@ def write_new(path: Path, data: bytes) -> bool:
     try:
         fd = os.open(path, _NEW_FILE, 0o644)
     except FileExistsError:
-        return _holds(path, data)
+        return holds(path, data)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -80,8 +80,12 @@ def _write_note(beside: Path, why: str) -> bool:
     return write_new(note_of(beside), f"{why}\n".encode(errors="backslashreplace"))
 
 
-def _holds(path: Path, data: bytes) -> bool:
-    info = path.lstat()
+def holds(path: Path, data: bytes) -> bool:
+    """True for a plain file with exactly this content; False for anything else, and for nothing."""
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        return False
     if not stat.S_ISREG(info.st_mode) or info.st_size != len(data):
         return False
     with path.open("rb") as file:

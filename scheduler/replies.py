@@ -1,7 +1,7 @@
 """Reply files: what a provider answered, on disk before the database hears of it.
 
-A fixed set of slots, each a file whose blocks are written out in advance: keeping a reply overwrites bytes that
-the disk has already given, so a disk that fills up between request and reply loses none. A slot holds
+A fixed set of slots, each a file whose blocks are written out in advance: keeping a reply overwrites bytes
+that the disk has already given, so a disk that fills up between request and reply loses none. A slot holds
 the last outcome it was given until it is used again; whether it still matters, the attempt's state says.
 """
 
@@ -57,6 +57,15 @@ def outcome_from_json(data: bytes) -> tuple[str, Outcome]:
     return str(document["attempt"]), _KINDS[outcome](**fields)
 
 
+def _slot_files(folder: Path) -> list[Path]:
+    """The slots of a folder; whatever else lies there is none of ours."""
+    return [p for p in sorted(folder.glob("slot-*.reply")) if p.stem[5:].isdecimal() and p.is_file()]
+
+
+def _number(path: Path) -> int:
+    return int(path.stem[5:])
+
+
 class Slot:
     def __init__(self, files: ReplySlots, path: Path) -> None:
         self._files = files
@@ -85,15 +94,15 @@ class ReplySlots:
         self._lock = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         #: Slots with a smaller number are from processes before this one.
-        self._first_own = 1 + max((int(p.stem[5:]) for p in folder.glob("slot-*.reply")), default=0)
+        self._first_own = 1 + max((_number(path) for path in _slot_files(folder)), default=0)
         self._next_number = self._first_own
 
     def adopt(self) -> None:
         with self._lock:
             known = {slot.path for slot in self._free}
-            for path in sorted(self._folder.glob("slot-*.reply")):
+            for path in _slot_files(self._folder):
                 whole = path.stat().st_size == SLOT_BYTES
-                if whole and path not in known and int(path.stem[5:]) < self._first_own:
+                if whole and path not in known and _number(path) < self._first_own:
                     self._free.append(Slot(self, path))
 
     def reserve(self) -> Slot:
@@ -133,7 +142,7 @@ class ReplySlots:
         return Slot(self, path)
 
     def kept(self) -> Mapping[str, Outcome]:
-        found = (self._read(path) for path in sorted(self._folder.glob("slot-*.reply")))
+        found = (self._read(path) for path in _slot_files(self._folder))
         return {attempt_id: outcome for attempt_id, outcome in filter(None, found)}
 
     def _read(self, path: Path) -> tuple[str, Outcome] | None:

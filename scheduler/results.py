@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -21,7 +22,9 @@ from scheduler.core.job import job_label
 from scheduler.core.lifecycle import JobState
 from scheduler.core.money import Credits, Money, money_or_unknown
 from scheduler.core.records import AttemptRecord, EndedJob, ResultRecord
+from scheduler.core.spooling import WHOLE_MARK
 from scheduler.core.timing import iso, iso_or_none
+from scheduler.rejected import holds, note_of, put_aside, write_new
 
 _STATUS = ".status.txt"
 _KEPT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+=")
@@ -65,16 +68,22 @@ class Folders:
 
     def _write_why(self, ended: EndedJob) -> None:
         label = job_label(ended.job.batch_id, ended.job.ordinal, ended.job.batch_size)
-        name = f"{safe_name(f'{label}-{ended.job.source_name}')}"
-        self.rejected.mkdir(exist_ok=True)
-        text = (
+        why = (
             f"Job {label} ({ended.job.name}) was rejected: it can never run as it is.\n\n"
             f"{ended.job.reason}\n\n"
             f"Backend {ended.job.backend}, {ended.job.shots} shots, {ended.job.framework}.\n"
-            "Correct the file and drop it into the inbox again.\n"
+            "Correct the file and drop it into the inbox again."
         )
-        write_file(self.rejected / name, ended.code)
-        write_file(self.rejected / f"{name}.WHY.txt", text)
+
+        name, code = safe_name(f"{label}-{ended.job.source_name}"), ended.code.encode()
+
+        def write_code(path: Path) -> None:
+            if not write_new(path, code):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+        written = self.rejected / name
+        if not (holds(written, code) and holds(note_of(written), f"{why}\n".encode())):
+            put_aside(self.rejected, name, why, write_code)
 
 
 @dataclass(slots=True)
@@ -97,6 +106,7 @@ class AcceptedFiles:
         for name in self._names.get(batch_id, ()):
             if not name.endswith(_STATUS):
                 hidden = self.folder / f".{name}{_STATUS}.tmp"
+                hidden.unlink(missing_ok=True)
                 write_file(hidden, f"{line}\n")
                 os.replace(hidden, self.folder / f"{name}{_STATUS}")
 
@@ -104,13 +114,24 @@ class AcceptedFiles:
         for name in self._names.get(batch_id, ()):
             path = self.folder / name
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
+                if (path / WHOLE_MARK).is_file():
+                    shutil.rmtree(path, ignore_errors=True)
+            elif name.endswith(_STATUS) or not _is_writable_by_us(path):
                 path.unlink(missing_ok=True)
 
 
+def _is_writable_by_us(path: Path) -> bool:
+    """True for a file that somebody put there by hand: the spool makes ours read-only before they come."""
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        return False
+    return info.st_uid == os.geteuid() and bool(info.st_mode & 0o200)
+
+
 def write_file(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    """Write a text; half a character in what a provider said becomes an escape, never a failure."""
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _write_folder(folder: Path, ended: EndedJob) -> None:

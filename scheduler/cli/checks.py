@@ -212,7 +212,9 @@ def _token(settings: Settings, provider: str) -> Finding:
     source = token_source(settings, os.environ, provider)
     if source is None:
         says = "none, so nothing can be sent there"
-        return Finding(check, "warning", says, f"Write token_file under [providers.{provider}].")
+        variable = "Set CODA_API_TOKEN, or write" if provider == "coda" else "Write"
+        fix = f"{variable} token_file under [providers.{provider}]; without it free backends run as ever."
+        return Finding(check, "warning", says, fix)
     if secret_reader(settings, os.environ)(provider)(f"{provider}-token") is None:
         return Finding(
             check, "problem", f"{source} is empty or cannot be read", f"Put the token into {source}."

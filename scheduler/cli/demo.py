@@ -23,6 +23,7 @@ from scheduler.errors import NightshotError, SettingsError, UsageError
 from scheduler.home import CONFIG_NAME, Home, make_folders
 
 DEFAULT_FOLDER = "nightshot-demo"
+LOG_NAME = "daemon.log"
 #: Lies in every demo home, so that a demo never plays in a home that somebody works with.
 MARK = ".nightshot-demo"
 SHOWN_JOB = "ghz"
@@ -32,7 +33,7 @@ SHOWN_JOB = "ghz"
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @where_options()
 @pass_where
-def demo(where: Where, as_json: bool) -> None:
+def demo(where: Where, as_json: bool) -> int:
     """Run sample jobs on the local simulator.
 
     Real files through the real inbox, daemon and simulator; the prices are play money, and nothing leaves
@@ -50,11 +51,15 @@ def demo(where: Where, as_json: bool) -> None:
         click.echo("Running the daemon until nothing is left to do …")
     run_daemon_until_idle(home)
     answers = _collect(_at(home), before)
+    left = [job for job in answers["jobs"] if job["state"] != "completed"]
     if as_json:
-        return echo_json({"home": str(home.root), "rejected": _rejections(home), **answers})
-    for line in _story(home, answers):
-        click.echo(line)
-    return None
+        echo_json({"home": str(home.root), "rejected": _rejections(home), **answers})
+    else:
+        for line in _story(home, answers):
+            click.echo(line)
+        if left:
+            click.echo(f"{plural(len(left), 'job')} did not complete; see {home.root / LOG_NAME}", err=True)
+    return 1 if left or not answers["jobs"] else 0
 
 
 def prepare_home(root: Path) -> Home:
@@ -79,7 +84,7 @@ def drop_samples(home: Home) -> list[str]:
 
 def run_daemon_until_idle(home: Home) -> None:
     """Run the daemon as its own process; what it logs is kept beside the results. Raises NightshotError."""
-    log = home.root / "daemon.log"
+    log = home.root / LOG_NAME
     command = [sys.executable, "-m", "scheduler.cli", "--home", str(home.root), "run", "--until-idle"]
     with log.open("ab") as output:
         ended = subprocess.run(

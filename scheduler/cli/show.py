@@ -83,11 +83,12 @@ def _attempt_lines(attempt: AttemptView) -> list[str]:
         else "no id known"
     )
     word = f", '{plain(attempt['provider_status'])}'" if attempt["provider_status"] else ""
+    state = attempt["hold_state"]
+    held = f"held {dollars(attempt['hold_usd'])} ({state})" if state else "nothing held (free)"
     lines = [
         f"  attempt {attempt['ordinal']}  {attempt['state'].replace('_', ' ')}, {name}{word}, "
         f"sent {local_time(attempt['sent_at'])}",
-        f"             held {dollars(attempt['hold_usd'])} ({attempt['hold_state'] or 'no hold'}), "
-        f"charged {dollars(attempt['estimated_cost_usd'])}, "
+        f"             {held}, charged {dollars(attempt['estimated_cost_usd'])}, "
         f"credits {attempt['credits_applied'] or 'unknown'}, overage {dollars(attempt['overage_usd'])}",
     ]
     if attempt["reason"]:

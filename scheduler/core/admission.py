@@ -200,9 +200,10 @@ class Purse:
         return replace(self, funds=spend(self.funds, spending, job.backend.partition(":")[0]))
 
 
-def _money_gates(
+def money_gates(
     job: Candidate, load: BackendLoad, purse: Purse, limits: DoubtLimits, now_us: int
 ) -> list[Gate]:
+    """The closed gates of a job's money; asked at admission, and once more in the transaction of its intent."""
     gates = []
     if not purse.armed:
         sentence = "paid submission is not armed: nothing that costs money is sent"
@@ -212,15 +213,20 @@ def _money_gates(
     gates += _quote_gates(job, purse, now_us)
     _, refusals = purse.plan(job, now_us)
     gates += [Gate(r.code, r.sentence, r.fix, r.opens_us) for r in refusals]
-    if load.in_doubt and (
-        load.in_doubt >= limits.doubts or load.exposure_microusd >= limits.exposure_microusd
-    ):
-        sentence = (
-            f"{load.in_doubt} of at most {limits.doubts} submissions on {load.name} are in doubt "
-            f"({Money(load.exposure_microusd)} of at most {Money(limits.exposure_microusd)})"
-        )
-        gates.append(Gate("doubt", sentence, "nightshot jobs --state in_doubt"))
-    return gates
+    in_doubt = doubt_gate(load, limits)
+    return [*gates, in_doubt] if in_doubt else gates
+
+
+def doubt_gate(load: BackendLoad, limits: DoubtLimits) -> Gate | None:
+    """The gate that stands closed while too much on a backend is in doubt."""
+    within = load.in_doubt < limits.doubts and load.exposure_microusd < limits.exposure_microusd
+    if within or not load.in_doubt:
+        return None
+    sentence = (
+        f"{load.in_doubt} of at most {limits.doubts} submissions on {load.name} are in doubt "
+        f"({Money(load.exposure_microusd)} of at most {Money(limits.exposure_microusd)})"
+    )
+    return Gate("doubt", sentence, "nightshot jobs --state in_doubt")
 
 
 def _quote_gates(job: Candidate, purse: Purse, now_us: int) -> list[Gate]:
@@ -272,7 +278,7 @@ def closed_gates(
     elif job.wait_code and (job.wait_until_us is None or job.wait_until_us > now_us):
         gates.append(Gate(job.wait_code, job.wait_reason or "waiting", None, job.wait_until_us))
     if load.paid:
-        gates += _money_gates(job, load, purse, limits, now_us)
+        gates += money_gates(job, load, purse, limits, now_us)
     return tuple(sorted(gates, key=lambda gate: gate_rank(gate.code)))
 
 

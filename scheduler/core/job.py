@@ -19,7 +19,7 @@ AUTO_HINT = "auto"
 MOST_RETRIES = 5
 SHOTS_DEFAULT = 100
 
-_REF = re.compile(r"^(?P<batch>[1-9][0-9]{0,17})(?:\.(?P<ordinal>[1-9][0-9]{0,8}))?$")
+_REF = re.compile(r"(?P<batch>[1-9][0-9]{0,17})(?:\.(?P<ordinal>[1-9][0-9]{0,8}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class JobRef:
 
     @classmethod
     def parse(cls, text: str) -> JobRef | None:
-        found = _REF.match(text)
+        found = _REF.fullmatch(text)
         if not found:
             return None
         return cls(int(found["batch"]), int(found["ordinal"]) if found["ordinal"] else None)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 #: Names that are still being written by well-known programs wait until they are renamed.
 UNFINISHED_SUFFIXES = (".tmp", ".part", ".crdownload", "~")
 
+#: Lies in a folder that the spool made for a manifest and its circuits, once all of them are in it.
+WHOLE_MARK = ".complete"
+
 
 @dataclass(frozen=True, slots=True)
 class Look:

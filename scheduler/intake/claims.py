@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scheduler.core.spooling import WHOLE_MARK
 from scheduler.intake.inbox import is_gone, kind_of, look_below, move_in, move_out
 from scheduler.rejected import short_name
-
-_MARKER = ".complete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def claim_with_circuits(
                 not_taken[each] = why_not
         _move_under(inbox, path, whole)
         # Complete from here on; the marker tells a later process which of the files is the manifest.
-        (whole / _MARKER).write_bytes(os.fsencode(path))
+        (whole / WHOLE_MARK).write_bytes(os.fsencode(path))
     except OSError:
         put_back(whole, inbox)
         raise
@@ -92,7 +91,7 @@ def claim_with_circuits(
 
 def _why_not_taken(inbox: Path, path: str, uid: int, user: Callable[[int], str]) -> str | None:
     """None to take a circuit, a sentence not to, and an empty one when there is none."""
-    if path.startswith(f"{_MARKER}/"):
+    if path.startswith(f"{WHOLE_MARK}/"):
         return "is in a folder whose name is reserved"
     try:
         info = look_below(inbox, path)
@@ -131,7 +130,7 @@ def left_behind(inbox: Path, claimed: Path) -> list[Claim]:
 def _marked(whole: Path) -> str | None:
     """The manifest of a complete claim; None when a crash or a full disk cut the claim short."""
     try:
-        manifest = os.fsdecode((whole / _MARKER).read_bytes())
+        manifest = os.fsdecode((whole / WHOLE_MARK).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     return manifest if manifest and os.path.lexists(whole / manifest) else None
@@ -143,7 +142,7 @@ def put_back(whole: Path, inbox: Path) -> None:
         for name in names:
             source = Path(folder, name)
             path = str(source.relative_to(whole))
-            if path == _MARKER:
+            if path == WHOLE_MARK:
                 continue
             try:
                 move_in(source, inbox, path)

@@ -180,7 +180,10 @@ def look_below(folder: Path, relative: str) -> os.stat_result:
 def may_read(folder: Path, relative: str) -> bool:
     """False when the permissions of a file keep us from reading it. Raises OSError when it is gone."""
     with folder_below(folder, relative) as (at, name):
-        return os.access(name, os.R_OK, dir_fd=at)
+        if os.access(name, os.R_OK, dir_fd=at):
+            return True
+        os.stat(name, dir_fd=at, follow_symlinks=False)  # access() says no to what is gone, too
+        return False
 
 
 def move_out(folder: Path, relative: str, target: Path) -> None:

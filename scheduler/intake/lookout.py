@@ -1,4 +1,4 @@
-"""Looks through the inbox: which files are complete, which must wait, and which are refused unread.
+"""Looks through the inbox: which files are complete, which must wait, and which are refused unopened.
 
 One pass over the whole tree; nothing is opened but folders. What may not be taken is told in a note and
 looked at again with every pass.
@@ -59,8 +59,7 @@ class Lookout:
                 quiet_ns=quiet_ns,
                 since_before_ns=since_ns,
             ):
-                if self._may_take(seen):
-                    ready.append(seen)
+                ready.append(seen)
             else:
                 unfinished.append(seen)
         self.notes.forget_all_but(looks)
@@ -77,7 +76,7 @@ class Lookout:
         else:
             self._before = {path: look for path, look in self._before.items() if looks.get(path) == look}
 
-    def _may_take(self, seen: Seen) -> bool:
+    def may_take(self, seen: Seen) -> bool:
         """Refuse what is no job file without opening it, and leave alone what we may not read."""
         refusal = self.plan.files.refuse(
             seen.mode, seen.uid, seen.links, seen.look.size_bytes, user_name(seen.uid)

@@ -13,6 +13,9 @@ from pathlib import Path
 from scheduler.intake.problems import printable
 from scheduler.rejected import note_alone
 
+#: Files named in `status`; the notes name all of them.
+SHOWN = 10
+
 
 @dataclass(slots=True)
 class Note:
@@ -34,7 +37,7 @@ class Notes:
         told = self._told.get(path)
         if told is None or told.sentence != why:
             self.forget(path)
-            self.log("left in the inbox", file=printable(path), reason=why)
+            self.log("left in the inbox", file=printable(path), reason=why.partition("\n")[0])
             told = self._told[path] = Note(why, None)
         if told.path is None:
             try:
@@ -56,5 +59,8 @@ class Notes:
             self.forget(path)
 
     def sentences(self) -> dict[str, str]:
-        """What to show in `status`, by file."""
-        return {f"inbox/{printable(path)}": note.sentence for path, note in self._told.items()}
+        """What to show in `status`, by file; of very many only the first."""
+        shown = {f"inbox/{printable(path)}": note.sentence for path, note in list(self._told.items())[:SHOWN]}
+        if len(self._told) > SHOWN:
+            shown["inbox files"] = f"{len(self._told)} files stay there; their notes are in rejected/"
+        return shown

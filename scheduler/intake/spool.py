@@ -61,6 +61,8 @@ class Spool:
         try:
             taken = await asyncio.to_thread(self._take)
             if not taken:
+                if self._ready:
+                    self.kit.wake("ingest")  # nothing of this group could be taken; there are others
                 return 0
             received = await self._receive(taken)
             await asyncio.to_thread(self._put_away, taken, received)
@@ -201,6 +203,8 @@ class Spool:
         waiting = self._lookout.waiting
         if seen.path in waiting:
             return None  # a circuit of a manifest that waits for another circuit
+        if not self._lookout.may_take(seen):
+            return None
         try:
             circuits = self._circuits_of(seen) if is_manifest(seen.path) else []
             if not waiting.isdisjoint(circuits):

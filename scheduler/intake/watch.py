@@ -12,6 +12,9 @@ from pathlib import Path
 
 from asyncinotify import Inotify, Mask
 
+from scheduler.core.spooling import is_unfinished_name
+from scheduler.intake.inbox import DEEPEST_FOLDER
+
 _FOLDERS = Mask.MOVED_TO | Mask.CLOSE_WRITE | Mask.CREATE | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.ONLYDIR
 #: How long to wait before a folder that went away is looked for again.
 _AGAIN_S = 1.0
@@ -21,23 +24,43 @@ async def watch_inbox(
     inbox: Path, renamed_in: Callable[[str], None], wake: Callable[[], None], log: Callable[..., None]
 ) -> None:
     """Report renames (paths relative to the inbox) and wake the scan for the rest, for ever."""
+    told = ""
     while True:
         try:
             with Inotify() as inotify:
-                _add(inotify, inbox)
+                inotify.add_watch(inbox, _FOLDERS)
+                _watch_below(inotify, inbox, 0)
                 wake()
+                told = ""
                 await _listen(inotify, inbox, renamed_in, wake)
         except OSError as error:
-            log("watching the inbox failed; it is scanned instead", error=str(error))
+            if str(error) != told:
+                told = str(error)
+                log("watching the inbox failed; it is scanned instead", error=told)
         await asyncio.sleep(_AGAIN_S)
 
 
-def _add(inotify: Inotify, folder: Path) -> None:
-    inotify.add_watch(folder, _FOLDERS)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                _add(inotify, Path(entry.path))
+def _watch_below(inotify: Inotify, folder: Path, depth: int) -> None:
+    """Watch the folders in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            inner = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return  # gone again or closed to us: the scan sees it, or tells
+    for path in inner:
+        _watch(inotify, Path(path), depth + 1)
+
+
+def _watch(inotify: Inotify, folder: Path, depth: int) -> None:
+    """Watch a folder and those in it; one that cannot be watched is left to the scan."""
+    # A folder under an unfinished name would go on to be reported under it after it was renamed.
+    if is_unfinished_name(folder.name) or depth > DEEPEST_FOLDER:
+        return
+    try:
+        inotify.add_watch(folder, _FOLDERS)
+    except OSError:
+        return
+    _watch_below(inotify, folder, depth)
 
 
 async def _listen(
@@ -53,8 +76,5 @@ async def _listen(
         if event.mask & Mask.MOVED_TO:
             renamed_in(os.path.relpath(event.path, inbox))
         if event.mask & Mask.ISDIR and event.mask & (Mask.CREATE | Mask.MOVED_TO):
-            try:
-                _add(inotify, Path(event.path))
-            except OSError:
-                pass  # gone again, or a link: the scan sees what is in it
+            _watch(inotify, Path(event.path), len(event.path.relative_to(inbox).parts))
         wake()

@@ -23,12 +23,15 @@ class Admitting:
     kit: Kit
 
     async def step(self) -> int:
-        admitted = await self.kit.store.write(self._admit)
+        admitted, stale = await self.kit.store.write(self._admit)
         if admitted:
             self.kit.wake("submit")
+        if stale:
+            self.kit.wake("estimate")
         return admitted
 
-    def _admit(self, tx: AdmissionTx) -> int:
+    def _admit(self, tx: AdmissionTx) -> tuple[int, int]:
+        """Returns how many were admitted, and how many queues stand before a quote that ran out."""
         now_us = self.kit.clock.now_us()
         loads = tx.fill_loads([load for name in tx.waiting_backends() if (load := self.load_of(name))])
         heads = {
@@ -37,7 +40,7 @@ class Admitting:
             if load.room > 0
         }
         if not any(heads.values()):
-            return 0
+            return 0, 0
         candidates = [job for jobs in heads.values() for job in jobs]
         prepared = [job for job in tx.prepared_candidates() if self._is_paid(job.backend)]
         purse = purse_for(tx, [*candidates, *prepared], self.kit.rules, now_us)
@@ -50,7 +53,9 @@ class Admitting:
                 j.backend == load.name for j in decision.admitted
             ):
                 tx.record_breaker(load.name, Move.PROBE, now_us, self.kit.rules.breaker)
-        return len(tx.prepare_attempts([(job, self.kit.new_id()) for job in decision.admitted], now_us))
+        unpriced = [gates for gates in decision.closed.values() if any(g.code == "estimate" for g in gates)]
+        ready = [(job, self.kit.new_id()) for job in decision.admitted]
+        return len(tx.prepare_attempts(ready, now_us)), len(unpriced)
 
     def _is_paid(self, name: str) -> bool:
         rules = self.kit.rules.backend(name)

@@ -12,10 +12,14 @@ from scheduler.core.admission import Pause
 from scheduler.core.breaker import Relief, Trouble
 from scheduler.core.corrections import Corrected, Correction
 from scheduler.core.lifecycle import AttemptEvent, JobEvent
+from scheduler.core.money import Money
 from scheduler.core.rules import Rules
 from scheduler.core.task import Accepted, NeverArrived, NotSent, Outcome, RefusalKind, Refused, Unknown
 from scheduler.core.timing import next_poll_at_us, retry_at_us
 from scheduler.ports_store import SubmissionTx
+
+#: A charge above the quote by no more than this is a rounded cent, not a price that moved.
+ROUNDING_MICROUSD = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,23 @@ def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rul
         tx.move_job(sent.job_id, JobEvent.ACCEPTED, now_us, sentence)
         tx.record_breaker(sent.backend, Relief.ACCEPTED, now_us, rules.breaker)
         tx.forget_short_pauses(sent.backend)
+        _cover_cost(tx, sent, outcome, now_us)
         return "accepted"
     if record_contradiction(tx, sent.attempt_id, sent.backend, outcome, rules, now_us) is not None:
         return "corrected"
     reason = f"{sent.provider} answered with id {outcome.provider_job_id}, which belongs to another attempt"
     return _lose_sight(tx, sent, reason, outcome.raw, rules, now_us)
+
+
+def _cover_cost(tx: SubmissionTx, sent: Sent, outcome: Accepted, now_us: int) -> None:
+    """Let the night's cap know at once of a charge above the quote, and stop before the next one."""
+    cost = outcome.cost.estimated_cost_microusd
+    excess = 0 if cost is None else tx.cover_cost(sent.attempt_id, cost)
+    if excess <= ROUNDING_MICROUSD or cost is None:
+        return
+    sentence = f"{sent.backend} charged {Money(cost)} where {Money(cost - excess)} was quoted"
+    tx.note((sent.job_id,), now_us, "overrun", sentence)
+    tx.pause_backend(sent.backend, Pause("breaker", sentence), now_us)
 
 
 def _lose_sight(tx: SubmissionTx, sent: Sent, reason: str, raw: str, rules: Rules, now_us: int) -> str:

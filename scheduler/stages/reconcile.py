@@ -22,6 +22,8 @@ from scheduler.stages.outcome import Sent, record_contradiction, record_outcome
 
 #: The code of the pause that only `backends resume` with a reason lifts, by starting a new epoch.
 JOURNAL_PAUSE = "journal"
+#: Every attempt that was left behind must be looked at before its reply's slot is used again.
+_ALL = 1_000_000
 _CRASHED = "the daemon stopped after the intent was written and before an answer was"
 
 
@@ -82,7 +84,7 @@ class Reconciling:
 
     def _recover(self, tx: ReconcileTx, kept: Mapping[str, Outcome]) -> list[str]:
         said = []
-        for lost in tx.lost_attempts():
+        for lost in tx.lost_attempts(_ALL):
             outcome = kept.get(lost.attempt_id)
             if lost.state is AttemptState.IN_DOUBT and not isinstance(outcome, Accepted):
                 continue

@@ -8,24 +8,29 @@ No transaction is open during the call. A crash anywhere leaves SUBMITTING, whic
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from scheduler.core.admission import BackendLoad, doubt_gate, money_gates
 from scheduler.core.intents import Intent
 from scheduler.core.lifecycle import AttemptEvent, JobEvent
 from scheduler.core.records import PreparedAttempt
 from scheduler.core.spending import Spending
-from scheduler.core.task import NotSent, Outcome
+from scheduler.core.task import NotSent, Outcome, Unknown
 from scheduler.errors import TryAgain
 from scheduler.ports import IntentLog, Kit, Provider, ReplyFiles, ReplySlot
 from scheduler.ports_store import SubmissionTx
 from scheduler.stages.outcome import Sent, record_outcome
 from scheduler.stages.purse import purse_for
 
+T = TypeVar("T")
+
 #: How long to wait before an outcome that could not be written is tried again.
 _WRITE_AGAIN_S = 1.0
 
 
-class _NoHold(Exception):
+class _NotNow(Exception):
     """The money cannot be held: the intent is rolled back with it. Its text says what is short."""
 
 
@@ -66,7 +71,9 @@ class Submitting:
     def _let_go(self, attempt_id: str) -> None:
         task = self._in_hand.pop(attempt_id)
         if not task.cancelled() and (error := task.exception()) is not None:
+            # Not woken: whatever it was would only happen again at once; the next tick is soon enough.
             self.kit.log("submit failed", attempt=attempt_id, error=repr(error))
+            return
         self.kit.wake("submit")
 
     async def drain(self, timeout_s: float | None = None) -> None:
@@ -115,8 +122,8 @@ class Submitting:
         """Commit the intent and its hold; None when this attempt is not to be sent (now)."""
         try:
             return await self.kit.store.write(lambda tx: self._commit_intent(tx, attempt, paid))
-        except _NoHold as refused:
-            await self._give_up(attempt, str(refused))
+        except _NotNow as why:
+            await self._give_up(attempt, str(why))
         except TryAgain as trouble:
             self.kit.log("intent not written", attempt=attempt.attempt_id, reason=trouble.message)
             await self.kit.clock.sleep(_WRITE_AGAIN_S)
@@ -134,22 +141,21 @@ class Submitting:
         if spending is not None:
             blocked = tx.take_hold(attempt.attempt_id, spending, now_us)
             if blocked is not None:
-                raise _NoHold(blocked)
+                raise _NotNow(blocked)
             intent = tx.number_intent(attempt.attempt_id, now_us)
         on_the_wire = replace(attempt.request, accept_overage=accept_overage)
         return Intended(replace(attempt, request=on_the_wire), intent)
 
     def _plan(self, tx: SubmissionTx, attempt: PreparedAttempt, now_us: int) -> Spending:
-        """Decide once more, in this very transaction, what may be held. Raises _NoHold."""
+        """Decide once more, in this very transaction, what may be held. Raises _NotNow."""
         job = replace(tx.candidate_of(attempt.job_id), estimate_microusd=attempt.estimate_microusd)
         purse = purse_for(tx, [job], self.kit.rules, now_us)
-        if not purse.armed:
-            raise _NoHold("paid submission was disarmed")
-        if purse.stop is not None:
-            raise _NoHold(purse.stop.sentence)
-        spending, refusals = purse.plan(job, now_us)
-        if spending is None:
-            raise _NoHold("; ".join(refusal.sentence for refusal in refusals))
+        rules = self.kit.rules.backend(attempt.backend)
+        (load,) = tx.fill_loads([BackendLoad(attempt.backend, True, rules.slots if rules else 1)])
+        closed = money_gates(job, load, purse, self.kit.rules.doubt_limits, now_us)
+        spending, _ = purse.plan(job, now_us)
+        if closed or spending is None:
+            raise _NotNow("; ".join(gate.sentence for gate in closed) or "there is no price for it")
         return spending
 
     async def _give_up(self, attempt: PreparedAttempt, reason: str) -> None:
@@ -159,25 +165,36 @@ class Submitting:
                 event = JobEvent.CANCEL if tx.cancel_asked(attempt.job_id) else JobEvent.SEND_BACK
                 tx.move_job(attempt.job_id, event, now_us, reason)
 
-        await self.kit.store.write(send_back)
+        await self._write(attempt.attempt_id, send_back)
 
     async def _send(self, provider: Provider, attempt: PreparedAttempt, paid: bool) -> tuple[Sent, Outcome]:
-        vetoes: list[str] = []
+        answers: list[str | None] = []
 
         async def send_gate() -> str | None:
-            now_us = self.kit.clock.now_us()
             try:
-                refusal = await self.kit.store.read(
-                    lambda tx: tx.send_refusal(attempt.attempt_id, now_us, paid)
-                )
+                refusal = await self.kit.store.read(lambda tx: self._refusal(tx, attempt, paid))
             except TryAgain as away:
                 refusal = f"the store could not be asked: {away.message}"
-            vetoes.extend([refusal] if refusal else [])
+            answers.append(refusal)
             return refusal
 
-        outcome = await provider.submit(attempt.request, send_gate)
-        vetoed = bool(vetoes) and isinstance(outcome, NotSent)
+        try:
+            outcome = await provider.submit(attempt.request, send_gate)
+        except Exception as bug:  # noqa: BLE001 - a provider's bug must not leave money without a word
+            reason = f"the provider's code failed: {bug!r}"
+            outcome = Unknown(reason) if None in answers else NotSent(reason)
+        vetoed = any(answers) and isinstance(outcome, NotSent)
         return Sent(attempt.attempt_id, attempt.job_id, attempt.backend, vetoed), outcome
+
+    def _refusal(self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool) -> str | None:
+        now_us = self.kit.clock.now_us()
+        refusal = tx.send_refusal(attempt.attempt_id, now_us, paid)
+        if refusal is None and paid:
+            # Many may have been admitted together; those still here must not add to the doubts of the first.
+            (load,) = tx.fill_loads([BackendLoad(attempt.backend, paid, slots=1)])
+            gate = doubt_gate(load, self.kit.rules.doubt_limits)
+            return None if gate is None else gate.sentence
+        return refusal
 
     async def _record(self, sent: Sent, outcome: Outcome, slot: ReplySlot) -> None:
         """Reply file first, then the database; a full disk makes this wait, never forget."""
@@ -185,17 +202,20 @@ class Submitting:
             await asyncio.to_thread(slot.keep, sent.attempt_id, outcome)
         except OSError as error:
             self.kit.log("reply file failed", attempt=sent.attempt_id, error=str(error))
-        while True:
-            now_us = self.kit.clock.now_us()
-            try:
-                word = await self.kit.store.write(
-                    lambda tx, now_us=now_us: record_outcome(tx, sent, outcome, self.kit.rules, now_us)  # type: ignore[misc]
-                )
-                break
-            except TryAgain as trouble:
-                self.kit.log("outcome not written yet", attempt=sent.attempt_id, reason=trouble.message)
-                await self.kit.clock.sleep(_WRITE_AGAIN_S)
+        word = await self._write(
+            sent.attempt_id,
+            lambda tx: record_outcome(tx, sent, outcome, self.kit.rules, self.kit.clock.now_us()),
+        )
         slot.release()
         self.kit.log("submitted", attempt=sent.attempt_id, job=sent.job_id, outcome=word)
         for stage in ("poll", "admit", "publish"):
             self.kit.wake(stage)
+
+    async def _write(self, attempt_id: str, work: Callable[[SubmissionTx], T]) -> T:
+        """Write however long the store is away: what became of an attempt is never dropped."""
+        while True:
+            try:
+                return await self.kit.store.write(work)
+            except TryAgain as trouble:
+                self.kit.log("not written yet", attempt=attempt_id, reason=trouble.message)
+                await self.kit.clock.sleep(_WRITE_AGAIN_S)

@@ -48,7 +48,7 @@ def request_of(row: Row[Any], attempt_id: str) -> RunRequest:
         code=row.code,
         framework=row.framework,
         shots=row.shots,
-        accept_overage=row.accept_overage,
+        accept_overage=bool(row.accept_overage),  # SQLite's own 0 or 1
         # "auto" is ours: on the wire goes what its three prices chose.
         execution_hint=row.chosen_hint if row.execution_hint == AUTO_HINT else row.execution_hint,
     )
@@ -166,7 +166,7 @@ def candidate(row: Any) -> Candidate:
         project=row.project,
         batch_id=row.batch_id,
         shots=row.shots,
-        accept_overage=row.accept_overage,
+        accept_overage=bool(row.accept_overage),
         approved_microusd=row.approved_microusd,
         accepted_microusd=row.accepted_microusd,
         quoted_us=row.quoted_us,
@@ -183,11 +183,11 @@ def _to_price(row: Any) -> UnpricedJob:
 
 class Admission(BreakerRows):
     def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
-        rows = self._c.execute(_UNPRICED, {"_backend": backend, "_now": now_us, "_limit": limit})
+        rows = self._run(_UNPRICED, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [_to_price(row) for row in rows]
 
     def stale_heads(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
-        rows = self._c.execute(_STALE, {"_backend": backend, "_now": now_us, "_limit": limit})
+        rows = self._run(_STALE, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [_to_price(row) for row in rows]
 
     def unchanged_jobs(self, backend: str, asked: Sequence[UnpricedJob]) -> set[int]:
@@ -208,7 +208,7 @@ class Admission(BreakerRows):
                 "_valid_until": quote.valid_until_us,
                 "_hint": quote.chosen_hint,
             }
-            self._c.execute(_PRICE_JOB, values)
+            self._run(_PRICE_JOB, values)
         rows = [
             {
                 "job_id": q.job_id,
@@ -221,12 +221,12 @@ class Admission(BreakerRows):
             }
             for q in quoted
         ]
-        self._c.execute(_QUOTES, rows)
+        self._run(_QUOTES, rows)
 
     def postpone_job(self, job_id: int, code: str, until_us: int | None, sentence: str, at_us: int) -> bool:
         values = {"_id": job_id, "_code": code, "_until": until_us, "_reason": sentence}
-        said_before = self._c.execute(_REASON, {"_id": job_id}).scalar()
-        if self._c.execute(_POSTPONE, values).rowcount != 1:
+        said_before = self._run(_REASON, {"_id": job_id}).scalar()
+        if self._run(_POSTPONE, values).rowcount != 1:
             return False
         if (
             sentence != said_before
@@ -238,16 +238,16 @@ class Admission(BreakerRows):
         found: set[str] = set()
         for statement in _NEXT_BACKEND:
             name = ""
-            while (following := self._c.execute(statement, {"_after": name}).scalar()) is not None:
+            while (following := self._run(statement, {"_after": name}).scalar()) is not None:
                 found.add(following)
                 name = following
         return sorted(found)
 
     def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
-        in_flight = {name: count for name, count in self._c.execute(_IN_FLIGHT)}
-        doubts = {name: (count, int(micro)) for name, count, micro in self._c.execute(_IN_DOUBT)}
+        in_flight = {name: count for name, count in self._run(_IN_FLIGHT)}
+        doubts = {name: (count, int(micro)) for name, count, micro in self._run(_IN_DOUBT)}
         paused: dict[str, list[Pause]] = defaultdict(list)
-        for row in self._c.execute(_PAUSES):
+        for row in self._run(_PAUSES):
             paused[row.backend].append(Pause(row.code, row.sentence, row.until_us))
         states = self.breaker_states()
         return [
@@ -263,16 +263,16 @@ class Admission(BreakerRows):
         ]
 
     def prepared_candidates(self) -> list[Candidate]:
-        return [candidate(row) for row in self._c.execute(_PROMISED)]
+        return [candidate(row) for row in self._run(_PROMISED)]
 
     def arming(self) -> ArmingRecord | None:
-        row = self._c.execute(_LAST_ARMING).first()
+        row = self._run(_LAST_ARMING).first()
         if row is None or not row.armed:
             return None
         return ArmingRecord(row.night_limit_microusd, row.once_night, row.actor, row.reason, row.at_us)
 
     def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]:
-        rows = self._c.execute(_HEADS, {"_backend": backend, "_now": now_us, "_limit": limit})
+        rows = self._run(_HEADS, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [candidate(row) for row in rows]
 
     def candidate_of(self, job_id: int) -> Candidate:
@@ -299,7 +299,7 @@ class Admission(BreakerRows):
             }
             for job, attempt_id in ours
         ]
-        self._c.execute(_ATTEMPTS, rows)
+        self._run(_ATTEMPTS, rows)
         events = [
             {
                 "job_id": job.job_id,
@@ -309,5 +309,5 @@ class Admission(BreakerRows):
             }
             for job, attempt_id in ours
         ]
-        self._c.execute(_EVENTS, events)
+        self._run(_EVENTS, events)
         return sorted(moved)

@@ -101,7 +101,7 @@ class AuditRows(Moves):
         return None if last is None else stop_of(*last)
 
     def _last_audit(self) -> tuple[AuditVerdict, str] | None:
-        row = self._c.execute(_LAST).first()
+        row = self._run(_LAST).first()
         return None if row is None else (AuditVerdict(row.verdict), row.sentence)
 
     def _say(self, verdict: AuditVerdict, sentence: str, actor: str, at_us: int) -> None:

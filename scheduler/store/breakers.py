@@ -28,11 +28,11 @@ def _state(row: Any) -> BreakerState:
 class BreakerRows(Moves):
     def breaker_states(self) -> dict[str, BreakerState]:
         """Breakers that have something to say, by backend."""
-        return {row.backend: _state(row) for row in self._c.execute(_ALL)}
+        return {row.backend: _state(row) for row in self._run(_ALL)}
 
     def record_breaker(self, backend: str, event: Event, now_us: int, rules: BreakerRules) -> BreakerState:
         """Count an event for a backend; a calm breaker that stays calm is not written."""
-        row = self._c.execute(_ONE, {"_backend": backend}).first()
+        row = self._run(_ONE, {"_backend": backend}).first()
         before = BreakerState() if row is None else _state(row)
         after = record(before, event, now_us, rules)
         if after == before:

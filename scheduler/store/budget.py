@@ -152,7 +152,7 @@ class BudgetRows(CapRows, LedgerRows):
 
     def grant_records(self) -> list[GrantRecord]:
         """Every grant ever recorded, expired ones too, by provider and number."""
-        return [_grant_record(row) for row in self._c.execute(_GRANT_ROWS)]
+        return [_grant_record(row) for row in self._run(_GRANT_ROWS)]
 
     def grant_record(self, number: int) -> GrantRecord | None:
         row = self._c.execute(_GRANT_ROWS.where(_G.id == number)).first()
@@ -212,8 +212,8 @@ class BudgetRows(CapRows, LedgerRows):
             posted=sum(record.posted_microcredits for record in counted),
             unplanned=self.balance(Account(AccountKind.UNPLANNED, provider))[0],
             unexplained=self.balance(Account(AccountKind.UNEXPLAINED, provider))[0],
-            applied=int(self._c.execute(_APPLIED, values).scalar_one()),
-            uncertain=int(self._c.execute(_UNCERTAIN, values).scalar_one()),
+            applied=int(self._run(_APPLIED, values).scalar_one()),
+            uncertain=int(self._run(_UNCERTAIN, values).scalar_one()),
         )
 
     # -------------------------------------------------------------------------------------------- caps
@@ -225,7 +225,7 @@ class BudgetRows(CapRows, LedgerRows):
             WindowRecord(
                 r.key, r.cap, r.measure, r.limit_amount, r.held, r.posted, int(r.in_doubt), r.resets_us
             )
-            for r in self._c.execute(_WINDOWS, values)
+            for r in self._run(_WINDOWS, values)
         ]
 
     def align_caps(self, caps: Iterable[Cap], now_us: int) -> list[str]:
@@ -238,7 +238,7 @@ class BudgetRows(CapRows, LedgerRows):
                 "_now": now_us,
                 "_limit": cap.limit,
             }
-            if self._c.execute(_ALIGN, values).rowcount:
+            if self._run(_ALIGN, values).rowcount:
                 changed.append(cap.name)
         return changed
 
@@ -273,8 +273,8 @@ class BudgetRows(CapRows, LedgerRows):
             return [], told
         names = sorted({cap.name for cap in caps})
         values = {"_caps": names, "_now": now_us, "_percent": rules.at_percent[0]}
-        rows = self._c.execute(_FULL, values).all()
-        for key, percent in self._c.execute(_TOLD, {"_keys": [row.key for row in rows]}):
+        rows = self._run(_FULL, values).all()
+        for key, percent in self._run(_TOLD, {"_keys": [row.key for row in rows]}):
             told[key].add(percent)
         return rows, told
 

@@ -100,7 +100,7 @@ class CapRows(Moves):
         """What stands in the windows' rows; one that has no row yet is empty under its limit in force."""
         if not windows:
             return []
-        rows = {row.key: row for row in self._c.execute(_BOOKS, {"_keys": sorted({w.key for w in windows})})}
+        rows = {row.key: row for row in self._run(_BOOKS, {"_keys": sorted({w.key for w in windows})})}
         limits = self.limits_set([window.cap.name for window in windows])
         found = []
         for window in windows:
@@ -118,11 +118,11 @@ class CapRows(Moves):
         limits = self.limits_set([window.cap.name for window, _ in wanted])
         for window, amount in sorted(wanted, key=lambda pair: pair[0].key):
             self._open(window, self.limit_in_force(window, limits), at_us)
-            if self._c.execute(_RESERVE, {"_key": window.key, "_amount": amount}).rowcount != 1:
+            if self._run(_RESERVE, {"_key": window.key, "_amount": amount}).rowcount != 1:
                 return window
         rows = [{"attempt_id": attempt_id, "window_key": w.key, "amount": amount} for w, amount in wanted]
         if rows:
-            self._c.execute(_PART, rows)
+            self._run(_PART, rows)
         return None
 
     def _open(self, window: Window, limit: int | None, at_us: int) -> None:
@@ -138,25 +138,25 @@ class CapRows(Moves):
 
     def release_caps(self, attempt_id: str) -> None:
         """Give everything back that an attempt holds; it used nothing."""
-        for row in self._c.execute(_PARTS_OF, {"_id": attempt_id}).all():
-            self._c.execute(_RELEASE, {"_key": row.window_key, "_amount": row.amount})
-            self._c.execute(_SETTLE_PART, {"_id": attempt_id, "_key": row.window_key, "_used": 0})
+        for row in self._run(_PARTS_OF, {"_id": attempt_id}).all():
+            self._run(_RELEASE, {"_key": row.window_key, "_amount": row.amount})
+            self._run(_SETTLE_PART, {"_id": attempt_id, "_key": row.window_key, "_used": 0})
 
     def raise_caps(self, attempt_id: str, measure: Measure, amount: int) -> None:
         """Let every window know of a use above what was held; what exceeds its limit is excused, not refused."""
-        for row in self._c.execute(_PARTS_OF, {"_id": attempt_id}).all():
+        for row in self._run(_PARTS_OF, {"_id": attempt_id}).all():
             if row.measure == measure.value and amount > row.amount:
-                self._c.execute(_RAISE, {"_key": row.window_key, "_excess": amount - row.amount})
-                self._c.execute(_RAISE_PART, {"_id": attempt_id, "_key": row.window_key, "_amount": amount})
+                self._run(_RAISE, {"_key": row.window_key, "_excess": amount - row.amount})
+                self._run(_RAISE_PART, {"_id": attempt_id, "_key": row.window_key, "_amount": amount})
 
     def settle_caps(self, attempt_id: str, used: Mapping[Measure, int | None]) -> None:
         """Turn what an attempt holds into what it used, each exactly once; None: all that was held."""
-        for row in self._c.execute(_PARTS_OF, {"_id": attempt_id}).all():
+        for row in self._run(_PARTS_OF, {"_id": attempt_id}).all():
             known = used.get(Measure(row.measure))
             amount = row.amount if known is None else known
             values = {"_key": row.window_key, "_amount": row.amount, "_used": amount}
-            self._c.execute(_SETTLE, values)
-            self._c.execute(_SETTLE_PART, {"_id": attempt_id, "_key": row.window_key, "_used": amount})
+            self._run(_SETTLE, values)
+            self._run(_SETTLE_PART, {"_id": attempt_id, "_key": row.window_key, "_used": amount})
 
     def set_cap_limit(
         self, cap: Cap, window_key: str | None, limit: int | None, actor: str, reason: str, at_us: int

@@ -53,7 +53,7 @@ class Corrections(Refunds):
         taken = isinstance(evidence, Accepted)
         if isinstance(evidence, Accepted):
             known = {"_provider": row.provider, "_provider_job_id": evidence.provider_job_id}
-            if self._c.execute(_ID_TAKEN, {**known, "_id": attempt_id}).first() is not None:
+            if self._run(_ID_TAKEN, {**known, "_id": attempt_id}).first() is not None:
                 return None
         others = self._c.execute(
             _OTHERS_ALIVE, {"_job": row.job_id, "_part": row.part_ordinal, "_id": attempt_id}

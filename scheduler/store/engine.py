@@ -1,9 +1,10 @@
-"""One writer, many readers: transactions that arrive together share one commit.
+"""One writer, many readers: transactions that arrive together share one commit, questions one snapshot.
 
 On SQLite a plain synchronous connection lives in a writer thread of its own. A transaction is a function that
 runs there without a thread hop for each statement, and those that wait while one commit is being flushed go
 into the next one, each in a savepoint, so that a failing one takes nothing with it. The commit is
-`synchronous=FULL`, and nobody is told of success before it is on disk.
+`synchronous=FULL`, and nobody is told of success before it is on disk. Questions that wait are answered
+together as well: a hop to a thread and back costs more than most of them.
 
 On PostgreSQL the same functions run on SQLAlchemy's asyncio engine through `run_sync`.
 """
@@ -16,7 +17,6 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -110,19 +110,27 @@ def run_group(connection: Connection, works: list[Work]) -> list[tuple[Any, Base
         return [(works[0](tx), None)]
     outcomes: list[tuple[Any, BaseException | None]] = []
     for work in works:
-        savepoint = connection.begin_nested()
+        # Plain statements: SQLAlchemy's own savepoint object takes longer than what most works do inside.
+        connection.exec_driver_sql("SAVEPOINT work")
         try:
-            outcomes.append((work(tx), None))
-            savepoint.commit()
+            value = work(tx)
+            connection.exec_driver_sql("RELEASE SAVEPOINT work")
         except DBAPIError as error:
             if is_weather(error):
                 raise  # the whole transaction is gone (a full disk rolls it back): all have failed
-            savepoint.rollback()
+            _undo_work(connection)
             outcomes.append((None, error))
         except Exception as error:  # noqa: BLE001 - it is handed to the one who asked
-            savepoint.rollback()
+            _undo_work(connection)
             outcomes.append((None, error))
+        else:
+            outcomes.append((value, None))
     return outcomes
+
+
+def _undo_work(connection: Connection) -> None:
+    connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
+    connection.exec_driver_sql("RELEASE SAVEPOINT work")
 
 
 def run_transaction(connection: Connection, works: list[Work]) -> list[tuple[Any, BaseException | None]]:
@@ -151,17 +159,54 @@ def _answer(waiters: list[Waiter], outcomes: list[tuple[Any, BaseException | Non
             future.set_result(value)
 
 
+#: What is asked, where the answer goes, and on which loop somebody waits for it.
+Asked = tuple[Work, "asyncio.Future[Any]", asyncio.AbstractEventLoop]
+Outcomes = list[tuple[Any, BaseException | None]]
+
+
+def _serve(waiting: queue.SimpleQueue[Asked | None], perform: Callable[[list[Work]], Outcomes]) -> None:
+    """Answer what is asked, all that waits at a time, until None comes: the body of a thread."""
+    while (first := waiting.get()) is not None:
+        group = [first]
+        more: Asked | None = first
+        while more is not None and len(group) < GROUP_LIMIT:
+            try:
+                more = waiting.get_nowait()
+            except queue.Empty:
+                break
+            if more is not None:
+                group.append(more)
+        outcomes = perform([work for work, _, _ in group])
+        waiters: list[Waiter] = [(work, future) for work, future, _ in group]
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody is waiting any more
+            first[2].call_soon_threadsafe(_answer, waiters, outcomes)
+        if more is None:
+            return
+
+
+def read_snapshot(connection: Connection, works: list[Work]) -> Outcomes:
+    """Answer several questions from one snapshot, which is no older than the last of them."""
+    outcomes: Outcomes = []
+    with connection.begin():
+        tx = StoreTx(connection)
+        for work in works:
+            try:
+                outcomes.append((work(tx), None))
+            except DBAPIError as error:
+                outcomes.append((None, as_try_again(error) if is_weather(error) else error))
+            except Exception as error:  # noqa: BLE001 - it is handed to the one who asked
+                outcomes.append((None, error))
+    return outcomes
+
+
 class SqliteStore:
     """The store on a SQLite file; `path` is the file."""
 
     def __init__(self, path: str, *, readers: int = 2) -> None:
         self._writer_engine = sqlite_engine(path)
         self._reader_engine = sqlite_engine(path, read_only=True)
-        self._waiting: queue.SimpleQueue[tuple[Work, asyncio.Future[Any], asyncio.AbstractEventLoop] | None]
-        self._waiting = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(readers, "store-reader")
-        self._local = threading.local()
-        self._reader_connections: list[Connection] = []
+        self._to_write: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._to_read: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._closed = False
         self._connection = self._writer_engine.connect()
         try:
@@ -170,67 +215,59 @@ class SqliteStore:
         except BaseException:
             self._connection.close()
             raise
-        self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._write_loop, name="store-writer", daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._read_loop, name="store-reader", daemon=True) for _ in range(readers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def write(self, work: Callable[[StoreTx], T]) -> T:
+        return await self._ask(self._to_write, work)
+
+    async def read(self, work: Callable[[StoreTx], T]) -> T:
+        return await self._ask(self._to_read, work)
+
+    async def _ask(self, waiting: queue.SimpleQueue[Asked | None], work: Callable[[StoreTx], T]) -> T:
         if self._closed:
             raise closed_store()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._waiting.put((work, future, loop))
+        waiting.put((work, future, loop))
         return await future
 
-    async def read(self, work: Callable[[StoreTx], T]) -> T:
-        if self._closed:
-            raise closed_store()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
-
-    def _read(self, work: Callable[[StoreTx], T]) -> T:
-        connection: Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._reader_engine.connect()
-            self._local.connection = connection
-            self._reader_connections.append(connection)
-        try:
-            with connection.begin():
-                return work(StoreTx(connection))
-        except DBAPIError as error:
-            raise (as_try_again(error) if is_weather(error) else error) from error
-
     def _write_loop(self) -> None:
-        connection = self._connection
         try:
-            while (first := self._waiting.get()) is not None:
-                group = [first]
-                stop = False
-                while len(group) < GROUP_LIMIT:
-                    try:
-                        more = self._waiting.get_nowait()
-                    except queue.Empty:
-                        break
-                    if more is None:
-                        stop = True
-                        break
-                    group.append(more)
-                outcomes = run_transaction(connection, [work for work, _, _ in group])
-                waiters: list[Waiter] = [(work, future) for work, future, _ in group]
-                with contextlib.suppress(RuntimeError):  # the loop is gone: nobody is waiting any more
-                    first[2].call_soon_threadsafe(_answer, waiters, outcomes)
-                if stop:
-                    return
+            _serve(self._to_write, lambda works: run_transaction(self._connection, works))
         finally:
-            connection.close()
+            self._connection.close()
+
+    def _read_loop(self) -> None:
+        connection: Connection | None = None
+
+        def read(works: list[Work]) -> Outcomes:
+            nonlocal connection
+            try:
+                connection = connection or self._reader_engine.connect()
+                return read_snapshot(connection, works)
+            except DBAPIError as error:
+                return [(None, as_try_again(error) if is_weather(error) else error)] * len(works)
+
+        try:
+            _serve(self._to_read, read)
+        finally:
+            if connection is not None:
+                connection.close()
 
     async def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        self._waiting.put(None)  # after all that was asked before: each of those is still answered
-        await asyncio.to_thread(self._thread.join)
-        self._readers.shutdown(wait=True)
-        for connection in self._reader_connections:
-            connection.close()
+        self._to_write.put(None)  # after all that was asked before: each of those is still answered
+        for _ in self._threads[1:]:
+            self._to_read.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
         self._writer_engine.dispose()
         self._reader_engine.dispose()
 

@@ -104,11 +104,11 @@ class Intake(Moves):
                 rows.append(
                     job_row(next(job_ids), batch_id, ordinal, spec, sha, batch.user, batch.received_us)
                 )
-        self._c.execute(_BATCHES, [_batch_row(i, b) for i, b in zip(batch_ids, fresh, strict=True)])
+        self._run(_BATCHES, [_batch_row(i, b) for i, b in zip(batch_ids, fresh, strict=True)])
         self.insert_ignoring(circuits, [{"sha256": sha, "code": code} for sha, code in codes.items()])
-        self._c.execute(_JOBS, rows)
-        self._c.execute(_PARTS, [{"job_id": r["id"], "ordinal": 1, "shots": r["shots"]} for r in rows])
-        self._c.execute(_EVENTS, [_received_event(row) for row in rows])
+        self._run(_JOBS, rows)
+        self._run(_PARTS, [{"job_id": r["id"], "ordinal": 1, "shots": r["shots"]} for r in rows])
+        self._run(_EVENTS, [_received_event(row) for row in rows])
         return list(batch_ids)
 
 

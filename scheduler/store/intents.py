@@ -31,12 +31,12 @@ _SINCE = select(attempts.c.intent_sequence, attempts.c.id, attempts.c.state).whe
 class IntentRows(Moves):
     def number_intent(self, attempt_id: str, at_us: int) -> Intent:
         """Give an intent the next number of this node, in its own transaction."""
-        row = self._c.execute(_NEXT, {"_node": NODE}).first()
+        row = self._run(_NEXT, {"_node": NODE}).first()
         if row is None:
             self.insert_ignoring(intent_marks, [{"node": NODE, "epoch": 1, "sequence": 0}])
-            row = self._c.execute(_NEXT, {"_node": NODE}).one()
+            row = self._run(_NEXT, {"_node": NODE}).one()
         values = {"_id": attempt_id, "_epoch": row.epoch, "_sequence": row.sequence}
-        self._c.execute(_NUMBER, values)
+        self._run(_NUMBER, values)
         return Intent(row.epoch, row.sequence, attempt_id, at_us)
 
     def intent_mark(self) -> Mark | None:
@@ -44,7 +44,7 @@ class IntentRows(Moves):
         return None if row is None else Mark(row.epoch, row.sequence)
 
     def intents_since(self, epoch: int, first: int) -> dict[int, tuple[str, AttemptState]]:
-        rows = self._c.execute(_SINCE, {"_epoch": epoch, "_from": first})
+        rows = self._run(_SINCE, {"_epoch": epoch, "_from": first})
         return {row.intent_sequence: (row.id, AttemptState(row.state)) for row in rows}
 
     def see_journal_epoch(self, epoch: int) -> None:

@@ -60,7 +60,7 @@ class LedgerRows(Moves):
 
         Raises ImpossibleArrow for a posting that does not balance: that is a bug, and nothing is written.
         """
-        known = self._c.execute(_TXN_OF, {"_key": posting.idem_key}).scalar()
+        known = self._run(_TXN_OF, {"_key": posting.idem_key}).scalar()
         if known is not None:
             return int(known)
         if len(posting.entries) < 2 or imbalance(posting.entries):
@@ -77,14 +77,14 @@ class LedgerRows(Moves):
             "reason": posting.reason,
             "at_us": at_us,
         }
-        number = int(self._c.execute(_TXN, row).scalar_one())
+        number = int(self._run(_TXN, row).scalar_one())
         lines = [
             {"txn_id": number, "line": line, "account_id": str(e.account), "amount": e.amount}
             for line, e in enumerate(posting.entries, 1)
         ]
-        self._c.execute(_ENTRIES, lines)
+        self._run(_ENTRIES, lines)
         for account, amount in sorted(_sums(posting.entries).items(), key=lambda pair: str(pair[0])):
-            self._c.execute(_POST, {"_id": str(account), "_amount": amount})
+            self._run(_POST, {"_id": str(account), "_amount": amount})
         return number
 
     def grants_of(self, provider: str) -> list[Grant]:
@@ -100,13 +100,13 @@ class LedgerRows(Moves):
                 projects=frozenset(json.loads(r.projects)),
                 backends=frozenset(json.loads(r.backends)),
             )
-            for r in self._c.execute(_GRANTS, {"_provider": provider})
+            for r in self._run(_GRANTS, {"_provider": provider})
         ]
 
     def hold_credits(self, attempt_id: str, parts: Sequence[HoldPart]) -> bool:
         """Reserve on every grant, in account order; False: one has not that much free, roll back."""
         for part in sorted(parts, key=lambda p: str(p.account)):
-            if self._c.execute(_HOLD, {"_id": str(part.account), "_amount": part.amount}).rowcount != 1:
+            if self._run(_HOLD, {"_id": str(part.account), "_amount": part.amount}).rowcount != 1:
                 return False
         rows = [
             {
@@ -118,20 +118,20 @@ class LedgerRows(Moves):
             for ordinal, part in enumerate(parts)
         ]
         if rows:
-            self._c.execute(_HOLD_PARTS, rows)
+            self._run(_HOLD_PARTS, rows)
         return True
 
     def credit_parts(self, attempt_id: str) -> list[HoldPart]:
-        rows = self._c.execute(_PARTS_OF, {"_id": attempt_id})
+        rows = self._run(_PARTS_OF, {"_id": attempt_id})
         return [HoldPart(Account.parse(row.account_id), row.amount) for row in rows]
 
     def unhold_credits(self, attempt_id: str) -> None:
         """Let go of what an open hold reserved; the hold's own state says that this happens once."""
         for part in self.credit_parts(attempt_id):
-            self._c.execute(_UNHOLD, {"_id": str(part.account), "_amount": part.amount})
+            self._run(_UNHOLD, {"_id": str(part.account), "_amount": part.amount})
 
     def entries_of(self, txn_id: int) -> list[Entry]:
-        rows = self._c.execute(_ENTRIES_OF, {"_txn": txn_id})
+        rows = self._run(_ENTRIES_OF, {"_txn": txn_id})
         return [Entry(Account.parse(row.account_id), row.amount) for row in rows]
 
     def balance(self, account: Account) -> tuple[int, int]:

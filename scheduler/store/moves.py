@@ -6,9 +6,22 @@ Each names the states it may leave, so a rescuer never overwrites a finisher.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Executable,
+    Table,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from scheduler.core.admission import Pause
@@ -19,6 +32,7 @@ from scheduler.core.lifecycle import (
     JobState,
     job_states_before,
 )
+from scheduler.store.compiled import NO_VALUES, Values, run
 from scheduler.store.schema import job_events, jobs, pauses, sequences
 
 
@@ -77,16 +91,28 @@ _TAKE_NUMBERS = (
 )
 
 
+@cache
+def _insert_ignoring(dialect_name: str, table: Table) -> Executable:
+    if dialect_name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
 class Moves:
     """The base of the transaction object: a connection inside an open transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection
 
-    def insert_ignoring(self, table: Any, rows: Sequence[dict[str, Any]]) -> None:
+    def _run(
+        self, statement: Executable, values: Values | Sequence[Values] = NO_VALUES
+    ) -> CursorResult[*tuple[Any, ...]]:
+        """Execute a constant of this package, compiled once; `compiled.run` tells what it is not for."""
+        return run(self._c, statement, values)
+
+    def insert_ignoring(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows whose key may already be there, and then leave what is there alone."""
-        dialect = postgresql if self._c.dialect.name == "postgresql" else sqlite
-        self._c.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+        self._run(_insert_ignoring(self._c.dialect.name, table), rows)
 
     def upsert(self, table: Any, key: str, row: dict[str, Any]) -> None:
         dialect = postgresql if self._c.dialect.name == "postgresql" else sqlite
@@ -97,7 +123,7 @@ class Moves:
 
     def take_numbers(self, name: str, count: int) -> range:
         """Reserve `count` consecutive numbers; a rolled-back transaction gives them back."""
-        after = self._c.execute(_TAKE_NUMBERS, {"_name": name, "_count": count}).scalar_one()
+        after = self._run(_TAKE_NUMBERS, {"_name": name, "_count": count}).scalar_one()
         return range(after - count, after)
 
     def move_job(
@@ -106,7 +132,7 @@ class Moves:
         values: dict[str, Any] = {"_id": job_id, "_reason": sentence}
         if targets_of(event) in JOB_ENDED:
             values |= {"_at": at_us, "_cost": cost_microusd}
-        if self._c.execute(_MOVE_ONE[event], values).rowcount != 1:
+        if self._run(_MOVE_ONE[event], values).rowcount != 1:
             return False
         self.note((job_id,), at_us, event, sentence)
         return True
@@ -122,7 +148,7 @@ class Moves:
     def note(self, job_ids: Iterable[int], at_us: int, event: str, sentence: str) -> None:
         rows = [{"job_id": i, "at_us": at_us, "event": str(event), "sentence": sentence} for i in job_ids]
         if rows:
-            self._c.execute(_EVENTS, rows if len(rows) > 1 else rows[0])
+            self._run(_EVENTS, rows if len(rows) > 1 else rows[0])
 
     def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None:
         """Pause for a reason; another reason stands beside it, and lifting one lifts no other."""
@@ -132,6 +158,9 @@ class Moves:
         if found is None:
             self._c.execute(insert(pauses), {"backend": backend, "code": pause.code, "failures": 1, **values})
         else:
+            if found.until_us is not None and pause.until_us is not None:
+                # An hour that one answer asked for is not cut short by the next.
+                values["until_us"] = max(found.until_us, pause.until_us)
             self._c.execute(update(pauses).where(same).values(failures=found.failures + 1, **values))
 
     def pause_failures(self, backend: str) -> int:

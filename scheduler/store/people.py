@@ -151,7 +151,7 @@ class People(Publication):
         return was_armed
 
     def in_doubt_use(self, window_key: str) -> int:
-        return int(self._c.execute(_IN_DOUBT_USE, {"_key": window_key}).scalar_one())
+        return int(self._run(_IN_DOUBT_USE, {"_key": window_key}).scalar_one())
 
     def state_counts(self, since_us: int) -> dict[str, int]:
         counts = self._pairs(_OPEN_COUNTS, {})
@@ -167,10 +167,10 @@ class People(Publication):
         }
 
     def prices_will_come(self, backend: str) -> bool:
-        return self._c.execute(_PRICES_WILL_COME, {"_backend": backend}).first() is not None
+        return self._run(_PRICES_WILL_COME, {"_backend": backend}).first() is not None
 
     def first_unpriced(self, backend: str) -> Candidate | None:
-        row = self._c.execute(_FIRST_UNPRICED, {"_backend": backend}).first()
+        row = self._run(_FIRST_UNPRICED, {"_backend": backend}).first()
         return None if row is None else candidate(row)
 
     def latest_batches(self, limit: int) -> list[BatchRecord]:

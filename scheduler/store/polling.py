@@ -138,27 +138,27 @@ def _open_task(row: Any) -> OpenTask:
 
 class Polling(Submission):
     def due_tasks(self, now_us: int, limit: int, without: frozenset[str]) -> list[OpenTask]:
-        rows = self._c.execute(_DUE, {"_now": now_us, "_limit": limit + len(without)})
+        rows = self._run(_DUE, {"_now": now_us, "_limit": limit + len(without)})
         return [_open_task(row) for row in rows if row.id not in without][:limit]
 
     def open_task(self, attempt_id: str) -> OpenTask | None:
-        row = self._c.execute(_ONE, {"_id": attempt_id}).first()
+        row = self._run(_ONE, {"_id": attempt_id}).first()
         return None if row is None else _open_task(row)
 
     def next_due_us(self, without: frozenset[str] = frozenset()) -> int | None:
-        rows = self._c.execute(_NEXT_DUE, {"_limit": 1 + len(without)})
+        rows = self._run(_NEXT_DUE, {"_limit": 1 + len(without)})
         return next((row.next_poll_us for row in rows if row.id not in without), None)
 
     def still_open(self, attempt_id: str, status_word: str, next_poll_us: int) -> None:
         values = {"_id": attempt_id, "_status": status_word, "_next_poll": next_poll_us}
-        self._c.execute(_STILL_OPEN, values)
+        self._run(_STILL_OPEN, values)
 
     def poll_failed(self, attempt_id: str, reason: str, next_poll_us: int) -> None:
         values = {"_id": attempt_id, "_reason": reason, "_next_poll": next_poll_us}
-        self._c.execute(_POLL_FAILED, values)
+        self._run(_POLL_FAILED, values)
 
     def finish_completed(self, task: OpenTask, report: Completed, at_us: int) -> bool:
-        if self._c.execute(_FINISH_COMPLETED, {"_id": task.attempt_id, "_at": at_us}).rowcount != 1:
+        if self._run(_FINISH_COMPLETED, {"_id": task.attempt_id, "_at": at_us}).rowcount != 1:
             return False
         row = {
             "job_id": task.job_id,
@@ -171,7 +171,7 @@ class Polling(Submission):
             "raw": report.raw,
             "received_us": at_us,
         }
-        self._c.execute(_RESULT, row)
+        self._run(_RESULT, row)
         return True
 
     def finish_failed(self, attempt_id: str, reason: str, raw: str, never_runs: bool, at_us: int) -> bool:
@@ -182,7 +182,7 @@ class Polling(Submission):
             "_never_runs": never_runs,
             "_at": at_us,
         }
-        return self._c.execute(_FINISH_FAILED, values).rowcount == 1
+        return self._run(_FINISH_FAILED, values).rowcount == 1
 
     def finished_tasks(self, limit: int) -> list[FinishedTask]:
         return [
@@ -194,9 +194,9 @@ class Polling(Submission):
                 hold_microusd=r.hold_microusd,
                 cost=CostFacts(r.estimated_cost_microusd, r.credits_applied_microcredits, r.overage_microusd),
                 failure=r.failure,
-                never_runs=r.never_runs,
+                never_runs=bool(r.never_runs),  # SQLite's own 0 or 1
             )
-            for r in self._c.execute(_FINISHED, {"_limit": limit})
+            for r in self._run(_FINISHED, {"_limit": limit})
         ]
 
     def settle_attempts(self, settled: Sequence[tuple[FinishedTask, Settlement]], at_us: int) -> None:
@@ -224,4 +224,4 @@ class Polling(Submission):
         self.move_job(task.job_id, event, at_us, sentence, cost_microusd=settlement.cost_microusd)
 
     def take_retry(self, job_id: int) -> bool:
-        return self._c.execute(_TAKE_RETRY, {"_id": job_id}).rowcount == 1
+        return self._run(_TAKE_RETRY, {"_id": job_id}).rowcount == 1

@@ -155,17 +155,17 @@ jobs = Table(
     CheckConstraint("estimate_microusd >= 0 AND cost_microusd >= 0 AND cap_microusd >= 0", name="money"),
     CheckConstraint("retries_left >= 0", name="retries"),
     partial("ix_jobs_unpriced", "backend", "id", where=f"{_waiting} AND estimate_microusd IS NULL"),
-    partial(
-        "ix_jobs_ready",
-        "backend",
-        text("priority DESC"),
-        "id",
-        where=f"{_waiting} AND estimate_microusd IS NOT NULL",
-    ),
     partial("ix_jobs_open", "state", where="ended_us IS NULL"),
     partial("ix_jobs_ended", "ended_us", "state", where="ended_us IS NOT NULL"),
     partial("ix_jobs_unpublished", "id", where="ended_us IS NOT NULL AND published_us IS NULL"),
     Index("ix_jobs_batch_state", "batch_id", "state"),
+)
+partial(
+    "ix_jobs_ready",
+    jobs.c.backend,
+    jobs.c.priority.desc(),
+    jobs.c.id,
+    where=f"{_waiting} AND estimate_microusd IS NOT NULL",
 )
 
 parts = Table(

@@ -89,7 +89,10 @@ _ACCEPT = (
         credits_applied_microcredits=bindparam("_credits"),
         overage_microusd=bindparam("_overage"),
         next_poll_us=bindparam("_next_poll"),
-        raw_reply=bindparam("_raw"),
+        # What came before (a gateway's 502) stays as evidence when only a person has the id.
+        raw_reply=func.coalesce(
+            func.nullif(bindparam("_raw", type_=attempts.c.raw_reply.type), ""), attempts.c.raw_reply
+        ),
         reason=None,
     )
 )
@@ -160,7 +163,7 @@ def _closing(attempt_id: str, state: HoldState, evidence: str) -> dict[str, Any]
 
 class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]:
-        rows = self._c.execute(_PREPARED, {"_limit": limit + len(without)})
+        rows = self._run(_PREPARED, {"_limit": limit + len(without)})
         found = [
             PreparedAttempt(r.id, r.job_id, r.backend, r.estimate_microusd, request_of(r, r.id))
             for r in rows
@@ -178,7 +181,7 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
             "_accept_overage": accept_overage,
             "_paid": paid,
         }
-        return self._c.execute(_INTENT, values).rowcount == 1
+        return self._run(_INTENT, values).rowcount == 1
 
     def take_hold(self, attempt_id: str, spending: Spending, at_us: int) -> str | None:
         """Reserve what an attempt may use; a sentence says what has no room, and then all is rolled back."""
@@ -188,7 +191,7 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
             "overage_microusd": spending.use.overage_microusd,
             "state": HoldState.OPEN.value,
         }
-        self._c.execute(_HOLD, row)
+        self._run(_HOLD, row)
         blocked = self.reserve_caps(attempt_id, spending.windows, spending.use, at_us)
         if blocked is not None:
             return f"cap {blocked.cap.name} has no room left for it"
@@ -197,7 +200,7 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
         return None
 
     def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
-        row = self._c.execute(_GATE, {"_id": attempt_id}).first()
+        row = self._run(_GATE, {"_id": attempt_id}).first()
         if row is None or row.state != _A.SUBMITTING.value:
             return f"attempt {attempt_id} is no longer ours to send"
         if row.cancel_asked_us is not None:
@@ -218,7 +221,7 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
 
     def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:
         known = {"_id": attempt_id, "_provider_job_id": outcome.provider_job_id}
-        if self._c.execute(_TAKEN_ID, known).first() is not None:
+        if self._run(_TAKEN_ID, known).first() is not None:
             return False
         values = known | {
             "_status": outcome.status_word,
@@ -228,15 +231,15 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
             "_next_poll": next_poll_us,
             "_raw": outcome.raw,
         }
-        return self._c.execute(_ACCEPT, values).rowcount == 1
+        return self._run(_ACCEPT, values).rowcount == 1
 
     def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
-        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
+        held = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
         if held is None or held.amount_microusd >= cost_microusd:
             return 0
         excess = cost_microusd - held.amount_microusd
         values = {"_id": attempt_id, "_held": held.amount_microusd, "_cost": cost_microusd}
-        if self._c.execute(_RAISE_HOLD, values).rowcount != 1:
+        if self._run(_RAISE_HOLD, values).rowcount != 1:
             return 0
         # Not guarded by the caps: the money is spent, and a cap that does not know of it would let more go.
         self.raise_caps(attempt_id, Measure.COST, cost_microusd)
@@ -265,12 +268,12 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
         values: dict[str, Any] = {"_id": attempt_id, "_reason": reason, "_raw": raw}
         if event is not AttemptEvent.LOSE_SIGHT:
             values["_at"] = at_us
-        return self._c.execute(_END[event], values).rowcount == 1
+        return self._run(_END[event], values).rowcount == 1
 
     def void_hold(self, attempt_id: str, evidence: str) -> None:
         """Give an open hold back, once; a free attempt has none."""
         values = _closing(attempt_id, HoldState.VOIDED, evidence)
-        if self._c.execute(_CLOSE_HOLD, values).rowcount == 1:
+        if self._run(_CLOSE_HOLD, values).rowcount == 1:
             self.release_caps(attempt_id)
             self.unhold_credits(attempt_id)
 
@@ -278,14 +281,14 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
         self, attempt_id: str, cost: CostFacts, kind: Kind | None, actor: str, evidence: str, at_us: int
     ) -> None:
         """Close an open hold with what was used, once; a figure nobody named counts as all that was held."""
-        held = self._c.execute(_OPEN_HOLD, {"_id": attempt_id}).first()
+        held = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
         if held is None:
             return
         named = cost.estimated_cost_microusd
         posted = held.amount_microusd if named is None else named
         values = _closing(attempt_id, HoldState.POSTED, evidence)
         values |= {"_posted": posted, "_overrun": max(0, posted - held.amount_microusd)}
-        if self._c.execute(_CLOSE_HOLD, values).rowcount != 1:
+        if self._run(_CLOSE_HOLD, values).rowcount != 1:
             return
         parts = self.credit_parts(attempt_id)
         self.unhold_credits(attempt_id)
@@ -306,7 +309,7 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
         )
 
     def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]:
-        rows = self._c.execute(_LOST, {"_limit": limit})
+        rows = self._run(_LOST, {"_limit": limit})
         return [LostAttempt(r.id, r.job_id, r.backend, AttemptState(r.state)) for r in rows]
 
     def cancel_asked(self, job_id: int) -> bool:

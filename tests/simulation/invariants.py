@@ -28,7 +28,8 @@ def require(name: str, holds: bool, facts: object = "") -> None:
 ALWAYS = {
     "held is the sum of the open holds": """
         SELECT n.key, n.held_microusd FROM nights n WHERE n.held_microusd <> (
-          SELECT COALESCE(SUM(h.amount_microusd), 0) FROM holds h WHERE h.night = n.key AND h.state = 'open')""",
+          SELECT COALESCE(SUM(h.amount_microusd), 0) FROM holds h
+          WHERE h.night = n.key AND h.state = 'open')""",
     "posted is the sum of what the holds posted": """
         SELECT n.key, n.posted_microusd FROM nights n WHERE n.posted_microusd <> (
           SELECT COALESCE(SUM(h.posted_microusd), 0) FROM holds h WHERE h.night = n.key)""",
@@ -79,6 +80,7 @@ class Books:
         self._db.row_factory = sqlite3.Row
         self._servers = list(servers)
         self._holds = 0
+        self.most_doubts, self.most_exposed = 3, 10_000_000
 
     def close(self) -> None:
         self._db.close()
@@ -138,6 +140,17 @@ class Books:
         if server.paid:
             armed = self.scalar("SELECT armed FROM armings ORDER BY id DESC LIMIT 1")
             require("nothing paid is sent while disarmed", bool(armed), dict(sent))
+            valid = self.scalar(
+                "SELECT MAX(valid_until_us) FROM quotes WHERE job_id = :job", job=sent["job_id"]
+            )
+            require("nothing paid is sent at an old price", (valid or 0) > sent["sent_us"], dict(sent))
+            doubts = self.one(
+                "SELECT COUNT(*) AS n, COALESCE(SUM(estimate_microusd), 0) AS exposed FROM attempts"
+                " WHERE state = 'in_doubt' AND backend = :backend",
+                backend=sent["backend"],
+            )
+            few = doubts["n"] < self.most_doubts and doubts["exposed"] < self.most_exposed
+            require("nothing paid is sent while too much is in doubt", few, (dict(doubts), dict(sent)))
             held = sent["hold"] == "open" and sent["amount_microusd"] >= sent["estimate_microusd"]
             require("money is held before the first byte", held, dict(sent))
 
@@ -156,7 +169,11 @@ class Books:
         covered = {"open": "amount_microusd", "posted": "posted_microusd"}
         standing = [row[covered[row["state"]]] for row in hold if row["state"] in covered]
         told = bool(hold) and hold[0]["told"] is not None
-        owed = bill.cost_microusd if told else min(bill.cost_microusd, hold[0]["estimate_microusd"] if hold else 0)
+        owed = (
+            bill.cost_microusd
+            if told
+            else min(bill.cost_microusd, hold[0]["estimate_microusd"] if hold else 0)
+        )
         facts = (bill, [dict(row) for row in hold])
         require("what was billed is posted or held", bool(standing) and standing[0] >= owed, facts)
 

@@ -1,8 +1,8 @@
 """A simulated night: the real stages on the real store, on a virtual clock, against pretended providers.
 
-Nothing is patched. The driver lets everything run that can run at one instant, then moves the clock to the next
-thing that is due. Processes are killed at any step and started again on the same files; one seed is one night,
-step by step.
+Nothing is patched. The driver lets everything run that can run at one instant, then moves the clock to the
+next thing that is due. Processes are killed at any step and started again on the same files; one seed is one
+night, step by step.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class Told:
 
     def __str__(self) -> str:
         return (
-            f"night {self.seed}: {sum(self.kills.values())} kills, {self.requests} requests, {self.bills} bills, "
+            f"night {self.seed}: {sum(self.kills.values())} kills, {self.requests} requests, "
+            f"{self.bills} bills, "
             f"{self.virtual_hours:.1f} h; {dict(self.states)}; {dict(self.fates)}"
         )
 
@@ -312,7 +313,7 @@ class Night:
         asyncio.get_running_loop().set_default_executor(Inline(1))
         try:
             await self._start(self.plan.kill_rate)
-            self.process.do(self._act(lambda desk: self.person.arm(desk)))
+            self.process.do(self._act(self.person.arm))
             await self._until(EVENING_US + int(self.plan.hours * HOUR_US), lambda: False)
             await self._come_to_rest()
         finally:
@@ -357,6 +358,8 @@ class Night:
         except NightshotError as error:
             process.life.kill(f"could not start: {error.message}")
             raise Killed from error
+        except Exception as error:
+            raise InvariantBroken("a daemon can always start", repr(error)) from error
 
     async def _pass_time(self, process: Process, task: asyncio.Task[Any]) -> None:
         for _ in range(QUIET_PASSES):
@@ -500,7 +503,9 @@ class Night:
         require("every ended job is written to files", not unpublished, unpublished)
 
     def _all_ended(self) -> bool:
-        return not self._arrivals and not self.books.scalar("SELECT COUNT(*) FROM jobs WHERE ended_us IS NULL")
+        return not self._arrivals and not self.books.scalar(
+            "SELECT COUNT(*) FROM jobs WHERE ended_us IS NULL"
+        )
 
 
 def live_through(seed: int, template: Path, other: OtherLoop) -> Told:

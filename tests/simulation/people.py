@@ -1,7 +1,7 @@
-"""The person at the desk: arms, disarms, cancels, lifts pauses and settles doubts, always by the real operations.
+"""The person at the desk: arms, disarms, cancels, lifts pauses, settles doubts, always by real operations.
 
-They say what is true: a doubt is settled by what the provider's books show, once nothing is under way there any
-more, or it is written off.
+They say what is true: a doubt is settled by what the provider's books show, once nothing is under way there
+any more, or it is written off.
 """
 
 from __future__ import annotations

@@ -76,14 +76,12 @@ async def test_a_free_job_is_priced_and_not_unknown(store: Store) -> None:
 async def test_a_quote_that_comes_too_late_changes_no_job(store: Store) -> None:
     job_id = await store.write(lambda tx: job_in(tx, JobState.CANCELLED))
     before = await store.read(lambda tx: tx.job_record(job_id))
-    await store.write(
-        lambda tx: tx.record_quotes([Quote(job_id, 99, "coda", "", "{}", NOW_US, LATER_US)])
-    )
+    await store.write(lambda tx: tx.record_quotes([Quote(job_id, 99, "coda", "", "{}", NOW_US, LATER_US)]))
     assert await store.read(lambda tx: tx.job_record(job_id)) == before
 
 
 async def test_a_postponed_job_comes_back_when_its_time_has_come(store: Store) -> None:
-    (job_id,) = await store.write(lambda tx: receive_jobs(tx))
+    (job_id,) = await store.write(receive_jobs)
     assert await store.write(
         lambda tx: tx.postpone_job(job_id, "estimate", LATER_US, "no price known: 503", NOW_US)
     )
@@ -105,7 +103,7 @@ async def test_a_postponed_job_comes_back_when_its_time_has_come(store: Store) -
 
 
 async def test_a_job_postponed_without_a_time_is_not_asked_about_again_and_again(store: Store) -> None:
-    (job_id,) = await store.write(lambda tx: receive_jobs(tx))
+    (job_id,) = await store.write(receive_jobs)
     await store.write(lambda tx: tx.postpone_job(job_id, "breaker", None, "no token", NOW_US))
     assert await unpriced(store, LATER_US) == []
     assert not await store.read(lambda tx: tx.prices_will_come(BACKEND))
@@ -116,6 +114,24 @@ async def test_only_a_waiting_job_can_be_postponed(store: Store, state: JobState
     job_id = await store.write(lambda tx: job_in(tx, state))
     assert not await store.write(lambda tx: tx.postpone_job(job_id, "estimate", None, "why", NOW_US))
     assert (await store.read(lambda tx: tx.job_record(job_id))).wait_code is None
+
+
+async def test_a_price_is_forgotten_when_its_last_quote_has_run_out(store: Store) -> None:
+    old, renewed, gone = await store.write(lambda tx: priced_jobs(tx, 3))
+    await store.write(lambda tx: tx.move_job(gone, JobEvent.CANCEL, NOW_US, "cancelled"))
+    end_us = NOW_US + SECOND_US
+    await store.write(
+        lambda tx: tx.record_quotes([Quote(renewed, COST, "coda", "", "{}", NOW_US, end_us + 1)])
+    )
+    ids = [old, renewed, gone]
+    assert await store.write(lambda tx: tx.drop_stale_quotes(ids, end_us - 1)) == []
+    assert await store.read(lambda tx: tx.quote_is_valid(old, end_us - 1))
+    assert not await store.read(lambda tx: tx.quote_is_valid(old, end_us))
+    assert await store.read(lambda tx: tx.quote_is_valid(renewed, end_us))
+    assert await store.write(lambda tx: tx.drop_stale_quotes(ids, end_us)) == [old]
+    assert await unpriced(store, end_us) == [old]
+    assert await heads(store, end_us) == [renewed]
+    assert await store.write(lambda tx: tx.drop_stale_quotes([], end_us)) == []
 
 
 # ----------------------------------------------------------------------------------------------- queues
@@ -242,6 +258,18 @@ async def test_failures_in_a_row_are_counted_until_the_pause_is_lifted(store: St
         assert await store.read(lambda tx: tx.pause_failures(BACKEND)) == failures
     await store.write(lambda tx: tx.clear_pause(BACKEND))
     assert await store.read(lambda tx: tx.pause_failures(BACKEND)) == 0
+
+
+@pytest.mark.parametrize("first_until_us", [None, LATER_US])
+async def test_a_pause_is_never_cut_short(store: Store, first_until_us: int | None) -> None:
+    first = Pause("rate", "Retry-After: 3600", first_until_us)
+    await store.write(lambda tx: tx.pause_backend(BACKEND, first, NOW_US))
+    await store.write(lambda tx: tx.pause_backend(BACKEND, Pause("rate", "busy", NOW_US + 1), NOW_US))
+    assert (await load_of(store)).pause == first
+    assert await store.read(lambda tx: tx.pause_failures(BACKEND)) == 2
+    longer = Pause("breaker", "the token is refused")
+    await store.write(lambda tx: tx.pause_backend(BACKEND, longer, NOW_US))
+    assert (await load_of(store)).pause == longer
 
 
 # --------------------------------------------------------------------------------------------- the books

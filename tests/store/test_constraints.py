@@ -24,9 +24,9 @@ def set_job(values: str) -> Any:
 
 
 def set_hold(values: str) -> Any:
-    return lambda tx, case: execute(
-        f"UPDATE holds SET {values} WHERE attempt_id = :id", id=case.attempt_id
-    )(tx)
+    return lambda tx, case: execute(f"UPDATE holds SET {values} WHERE attempt_id = :id", id=case.attempt_id)(
+        tx
+    )
 
 
 def copy_attempt(tx: StoreTx, case: Case, **changed: Any) -> int:
@@ -48,7 +48,7 @@ REFUSED: dict[str, tuple[AttemptState, Any]] = {
     ),
     "a second try with the same number": (
         A.REFUSED,
-        lambda tx, case: copy_attempt(tx, case),
+        copy_attempt,
     ),
     "a second post": (A.SUBMITTING, set_attempt("posts = posts + 1")),
     "sent without a post": (A.SUBMITTED, set_attempt("posts = 0")),

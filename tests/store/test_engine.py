@@ -95,7 +95,7 @@ async def test_one_that_fails_takes_nothing_with_it(store: SqliteStore | Postgre
             insert("c"),
             insert("a"),  # the database refuses it
             insert("d"),
-            lambda tx: query("SELECT * FROM nothing_like_it")(tx),
+            query("SELECT * FROM nothing_like_it"),
             insert("e"),
         ]
         tasks = [asyncio.create_task(store.write(work)) for work in works]
@@ -140,9 +140,15 @@ async def test_many_writers_at_once_lose_no_update(store: Store) -> None:
     assert await store.read(query("SELECT next FROM sequences WHERE name = 'jobs'")) == [(401,)]
 
 
-async def test_read_then_write_in_one_transaction_loses_no_update(store: Store, database_url: str) -> None:
+async def test_connections_of_their_own_lose_no_update(store: Store, database_url: str) -> None:
+    """SQLite's own transactions silently lost 273 of 400; there even reading first is safe with ours."""
+
     def add_one(tx: StoreTx) -> None:
-        tx.take_numbers("jobs", 1)  # taken by one statement, so that nobody reads the same number
+        if tx._c.dialect.name == "postgresql":
+            tx.take_numbers("jobs", 1)  # taken by one statement, so that nobody reads the same number
+            return
+        ((number,),) = query("SELECT next FROM sequences WHERE name = 'jobs'")(tx)
+        execute("UPDATE sequences SET next = :next WHERE name = 'jobs'", next=number + 1)(tx)
 
     others = [open_store(database_url) for _ in range(3)]
     try:
@@ -194,7 +200,7 @@ async def test_a_reader_sees_one_moment_while_others_write(store: SqliteStore | 
 
 
 async def test_a_read_that_writes_is_refused(store: Store) -> None:
-    with pytest.raises((DBAPIError, TryAgain), match="read-?only"):
+    with pytest.raises((DBAPIError, TryAgain), match=r"read-?only"):
         await store.read(insert("sneaked in"))
     assert await names(store) == set()
 
@@ -273,7 +279,7 @@ async def test_a_connection_that_the_server_cut_is_weather(tmp_path: Path, datab
     store, other = open_store(url), open_store(url)
 
     async def cut(pid: int) -> None:
-        await other.write(lambda tx: query("SELECT pg_terminate_backend(:pid)", pid=pid)(tx))
+        await other.write(query("SELECT pg_terminate_backend(:pid)", pid=pid))
 
     (pid,) = (await store.write(query("SELECT pg_backend_pid()")))[0]
     await cut(pid)
@@ -286,7 +292,7 @@ async def test_a_connection_that_the_server_cut_is_weather(tmp_path: Path, datab
     with pytest.raises(TryAgain):
         await store.write(cut_myself)
     with pytest.raises(TryAgain):
-        await store.read(lambda tx: query("SELECT pg_terminate_backend(pg_backend_pid())")(tx))
+        await store.read(query("SELECT pg_terminate_backend(pg_backend_pid())"))
     await store.write(insert("and on"))
     assert await names(store) == {"after a pause", "and on"}
     await store.close()

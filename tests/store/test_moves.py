@@ -14,21 +14,24 @@ LATER_US = NOW_US + 5
 @pytest.mark.parametrize("state", list(JobState))
 async def test_a_job_moves_along_its_arrows_only(store: Store, state: JobState) -> None:
     for event in JobEvent:
-        job_id = await store.write(lambda tx: job_in(tx, state))
-        before = await store.read(lambda tx: (tx.job_record(job_id), tx.events_of(job_id)))
-        won = await store.write(lambda tx, e=event: tx.move_job(job_id, e, LATER_US, "a reason"))
-        after = await store.read(lambda tx: (tx.job_record(job_id), tx.events_of(job_id)))
-        target = JOB_ARROWS.get((state, event))
-        if target is None:
-            assert not won, f"'{event}' left {state}"
-            assert after == before
-        else:
-            assert won, f"'{event}' did not leave {state}"
-            assert (after[0].state, after[0].reason) == (target, "a reason")
-            assert after[0].ended_us == (LATER_US if target in JOB_ENDED else None)
-            assert [(e.at_us, e.event, e.sentence) for e in after[1][len(before[1]) :]] == [
-                (LATER_US, event.value, "a reason")
-            ]
+        await move_along(store, state, event)
+
+
+async def move_along(store: Store, state: JobState, event: JobEvent) -> None:
+    job_id = await store.write(lambda tx: job_in(tx, state))
+    before = await store.read(lambda tx: (tx.job_record(job_id), tx.events_of(job_id)))
+    won = await store.write(lambda tx: tx.move_job(job_id, event, LATER_US, "a reason"))
+    after = await store.read(lambda tx: (tx.job_record(job_id), tx.events_of(job_id)))
+    target = JOB_ARROWS.get((state, event))
+    if target is None:
+        assert not won, f"'{event}' left {state}"
+        assert after == before
+        return
+    assert won, f"'{event}' did not leave {state}"
+    assert (after[0].state, after[0].reason) == (target, "a reason")
+    assert after[0].ended_us == (LATER_US if target in JOB_ENDED else None)
+    told = [(e.at_us, e.event, e.sentence) for e in after[1][len(before[1]) :]]
+    assert told == [(LATER_US, event.value, "a reason")]
 
 
 @pytest.mark.parametrize("state", list(JobState))

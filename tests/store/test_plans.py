@@ -65,7 +65,8 @@ def fill(tx: StoreTx) -> None:
     execute(
         "INSERT INTO attempts (id, job_id, part_ordinal, ordinal, state, posts, backend, provider, "
         "provider_job_id, estimate_microusd, prepared_us, sent_us, next_poll_us, ended_us) "
-        "SELECT 'old-' || id, id, 1, 1, 'settled', 1, 'coda:iqm', 'coda', 'old-' || id, 5, 1, 1, id, 1 FROM jobs"
+        "SELECT 'old-' || id, id, 1, 1, 'settled', 1, 'coda:iqm', 'coda', 'old-' || id, 5, 1, 1, id, 1 "
+        "FROM jobs"
     )(tx)
     for state in AttemptState:
         for _ in range(3):

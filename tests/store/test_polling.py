@@ -64,6 +64,9 @@ async def test_tasks_come_when_they_are_due_the_longest_first(store: Store) -> N
     assert await due(60) == [b, c, a]
     assert await due(60, limit=1) == [b]
     assert await due(60, limit=1, without=frozenset({b})) == [c], "those in hand do not take up the limit"
+    next_us = await store.read(lambda tx: tx.next_due_us(frozenset({b})))
+    assert next_us == NOW_US + 20 * SECOND_US
+    assert await store.read(lambda tx: tx.next_due_us(frozenset({a, b, c}))) is None
 
 
 async def test_an_open_task_carries_what_the_poll_needs(store: Store) -> None:
@@ -167,9 +170,7 @@ async def test_a_free_task_has_no_hold_and_says_what_is_known(
     assert await settled_job(store, case) == (JobState.COMPLETED, said, 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("never_runs", "state"), [(False, JobState.FAILED), (True, JobState.REJECTED)]
-)
+@pytest.mark.parametrize(("never_runs", "state"), [(False, JobState.FAILED), (True, JobState.REJECTED)])
 async def test_a_failed_task_stays_charged(store: Store, never_runs: bool, state: JobState) -> None:
     (case,) = await submitted(store)
     assert await store.write(

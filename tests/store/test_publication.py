@@ -46,7 +46,7 @@ async def test_an_ended_job_brings_all_that_goes_into_its_files(store: Store) ->
 
 
 async def test_the_latest_quote_is_the_one_that_is_told(store: Store) -> None:
-    (job_id,) = await store.write(lambda tx: receive_jobs(tx))
+    (job_id,) = await store.write(receive_jobs)
     for cost in (1_000_000, 2_500_000):
         await store.write(lambda tx, c=cost: price_jobs(tx, [job_id], c))
     assert (await store.read(lambda tx: tx.quote_of(job_id)) or "").startswith("$2.50")

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from scheduler.core.admission import Pause
-from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobState
+from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
+from scheduler.core.records import OpenTask
+from scheduler.core.task import BIT_0_FIRST, Accepted, Completed, CostFacts
 from scheduler.errors import ImpossibleArrow
 from scheduler.ports_store import Store
 from scheduler.store.open import open_store
@@ -27,11 +29,13 @@ from tests.support.stores import (
     attempt_in,
     attempt_state,
     broken_books,
+    finish,
     intend,
     lose_sight,
     prepare,
     priced_jobs,
     query,
+    settle_all,
 )
 
 A = AttemptState
@@ -55,9 +59,6 @@ Change = Callable[[StoreTx, Case], bool]
 
 
 def _finish_completed(tx: StoreTx, case: Case) -> bool:
-    from scheduler.core.records import OpenTask
-    from scheduler.core.task import BIT_0_FIRST, Completed
-
     known = tx.open_task(case.attempt_id)
     request = known.request if known else None
     task = known or OpenTask(case.attempt_id, case.job_id, BACKEND, "p", NOW_US, 0, 0, request)  # type: ignore[arg-type]
@@ -108,7 +109,7 @@ async def test_every_guarded_update_leaves_only_the_states_it_may(store: Store, 
         case = await store.write(lambda tx: attempt_in(tx, state))
         before = await store.read(query("SELECT * FROM attempts WHERE id = :id", id=case.attempt_id))
         money = await books(store)
-        won = await store.write(lambda tx, c=change: c(tx, case))
+        won = await store.write(lambda tx, c=change, k=case: c(tx, k))
         assert won == (state in arrows), f"{method} out of {state}"
         assert await store.read(attempt_state(case.attempt_id)) == arrows.get(state, state), method
         if not won:
@@ -117,7 +118,8 @@ async def test_every_guarded_update_leaves_only_the_states_it_may(store: Store, 
 
 
 @pytest.mark.parametrize(
-    "event", [e for e in AttemptEvent if e not in {AttemptEvent.REFUSE, AttemptEvent.NOT_SENT, "never arrived"}]
+    "event",
+    [e for e in AttemptEvent if e not in {AttemptEvent.REFUSE, AttemptEvent.NOT_SENT, "never arrived"}],
 )
 async def test_an_attempt_that_may_cost_something_cannot_be_ended_for_nothing(
     store: Store, event: AttemptEvent
@@ -280,6 +282,30 @@ async def test_in_doubt_keeps_the_hold_and_a_write_off_posts_all_of_it(store: St
     assert await store.read(lambda tx: tx.in_doubt_microusd(NIGHT)) == 0
 
 
+@pytest.mark.parametrize(("charged", "excess"), [(COST - 1, 0), (COST, 0), (COST + 7, 7)])
+async def test_a_hold_is_raised_to_what_was_charged_and_never_lowered(
+    store: Store, charged: int, excess: int
+) -> None:
+    await store.write(lambda tx: arm(tx, COST))
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTED, cost=charged))
+    assert await store.write(lambda tx: tx.cover_cost(case.attempt_id, charged)) == excess
+    assert await store.write(lambda tx: tx.cover_cost(case.attempt_id, charged)) == 0, "once is enough"
+    assert await books(store) == (COST + excess, 0)
+    await store.write(lambda tx: (finish(tx, case), settle_all(tx)))
+    assert await books(store) == (0, charged)
+    assert await store.read(query("SELECT overrun_microusd FROM holds")) == [(excess,)]
+
+
+@pytest.mark.parametrize("state", [A.PREPARED, A.REFUSED, A.NOT_SENT, A.SETTLED, A.WRITTEN_OFF])
+async def test_a_hold_that_is_closed_or_was_never_taken_is_not_raised(
+    store: Store, state: AttemptState
+) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, state))
+    before = await books(store)
+    assert await store.write(lambda tx: tx.cover_cost(case.attempt_id, 9 * COST)) == 0
+    assert await books(store) == before
+
+
 # --------------------------------------------------------------------------------------------- outcomes
 
 
@@ -289,7 +315,9 @@ async def test_an_id_that_another_attempt_has_is_not_taken(store: Store) -> None
     case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
     same = accepted(case.attempt_id, provider_job_id=known[0])
     assert not await store.write(lambda tx: tx.attempt_accepted(case.attempt_id, same, NOW_US))
-    assert await store.read(attempt_state(case.attempt_id)) == A.SUBMITTING, "it is lost sight of, not dropped"
+    assert await store.read(attempt_state(case.attempt_id)) == A.SUBMITTING, (
+        "it is lost sight of, not dropped"
+    )
 
 
 async def test_the_same_id_at_another_provider_is_another_task(store: Store) -> None:
@@ -309,6 +337,15 @@ async def test_a_late_acceptance_is_never_dropped(store: Store) -> None:
     assert (await store.read(lambda tx: tx.job_record(case.job_id))).state is JobState.RUNNING
     assert await hold_of(store, case) == (COST, "open")
     assert await store.read(lambda tx: tx.open_task(case.attempt_id)) is not None
+
+
+async def test_an_answer_without_a_body_keeps_the_one_that_came_before(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    await store.write(lambda tx: tx.lose_sight(case.attempt_id, NOW_US, "502", "<html>"))
+    found = Accepted("p-1", "found", CostFacts(), "")
+    assert await store.write(lambda tx: tx.attempt_accepted(case.attempt_id, found, NOW_US))
+    (attempt,) = await store.read(lambda tx: tx.attempts_of(case.job_id))
+    assert (attempt.raw_reply, attempt.reason, attempt.provider_job_id) == ("<html>", None, "p-1")
 
 
 async def test_losing_sight_keeps_the_raw_reply_that_came_before(store: Store) -> None:
@@ -411,8 +448,6 @@ async def test_a_new_try_after_a_doubt_that_ended_has_a_hold_of_its_own(store: S
     case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
     await store.write(lambda tx: lose_sight(tx, case))
     await store.write(lambda tx: tx.end_attempt(case.attempt_id, AttemptEvent.NEVER_ARRIVED, NOW_US, "no"))
-    from scheduler.core.lifecycle import JobEvent
-
     await store.write(lambda tx: tx.move_job(case.job_id, JobEvent.SEND_BACK, NOW_US, "again"))
     (second,) = await store.write(lambda tx: prepare(tx, [case.job_id]))
     await store.write(lambda tx: intend(tx, second))

@@ -58,9 +58,7 @@ class PostgresServer:
 
     def execute(self, *statements: str, database: str = "postgres") -> None:
         async def run() -> None:
-            engine = create_async_engine(
-                self.url(database), poolclass=NullPool, isolation_level="AUTOCOMMIT"
-            )
+            engine = create_async_engine(self.url(database), poolclass=NullPool, isolation_level="AUTOCOMMIT")
             async with engine.connect() as connection:
                 for statement in statements:
                     await connection.exec_driver_sql(statement)

@@ -1,8 +1,8 @@
 """A pretend provider on a virtual clock, with its own books and with faults.
 
-`Server` stands for the machine on the other side: it outlives every daemon, counts each request and each bill,
-and goes on with what has arrived when the daemon that sent it is dead. `Client` is the `Provider` that one
-daemon holds. What happens to a request is drawn from a seeded generator the moment it arrives.
+`Server` stands for the machine on the other side: it outlives every daemon, counts each request and each
+bill, and goes on with what has arrived when the daemon that sent it is dead. `Client` is the `Provider` that
+one daemon holds. What happens to a request is drawn from a seeded generator the moment it arrives.
 """
 
 from __future__ import annotations
@@ -185,7 +185,9 @@ class Server:
             case "raises after billing":
                 return RuntimeError("pretended: the provider has a bug")
             case "billed, an id already used":
-                return Accepted(self.bills[0].provider_job_id, "submitted", self._cost_of(bill), "raw known id")
+                return Accepted(
+                    self.bills[0].provider_job_id, "submitted", self._cost_of(bill), "raw known id"
+                )
             case "no cost figure":
                 return Accepted(bill.provider_job_id, "submitted", CostFacts(), "raw no cost")
             case _:
@@ -234,7 +236,9 @@ class Server:
         return Estimate(self.price_of(request), self.name, raw="{}")
 
     def status(self, provider_job_id: str) -> TaskReport:
-        match self.draw({"unreadable": 3, "unreadable, later": 1, "not known": 2, "strange word": 3, "bug": 1}):
+        match self.draw(
+            {"unreadable": 3, "unreadable, later": 1, "not known": 2, "strange word": 3, "bug": 1}
+        ):
             case "unreadable":
                 raise PollFailed("503: try later")
             case "unreadable, later":

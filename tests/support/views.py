@@ -91,7 +91,7 @@ def status_view(**changed: Any) -> StatusView:
                 "what": "in doubt",
                 "job": "12.3",
                 "sentence": "no reply within 120 s",
-                "fix": "nightshot resolve 12.3 --as not-sent --reason '…'",
+                "fix": "look at the provider's pages, then: nightshot resolve 12.3 --as … --reason …",
             }
         ],
     }

@@ -145,7 +145,7 @@ async def budget_adjust(desk: Desk, caller: Caller, args: AdjustArgs) -> Changed
     desk.require(caller, Role.CAPS)
     reason = reason_of(args.reason, "a lab mate ran 5 credits in the browser")
     written = args.credits.strip()
-    amount = _credits(written.lstrip("+-") if written[:1] in ("+", "-") else written)
+    amount = _credits(written[1:] if written[:1] in ("+", "-") else written)
     amount = -amount if written.startswith("-") else amount
     if amount == 0:
         raise UsageError("0 credits change nothing", "write 5 or -3.5")

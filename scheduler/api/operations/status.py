@@ -94,8 +94,10 @@ def _needs(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
     needs: list[NeedView] = []
     for job in tx.jobs_in_state(JobState.IN_DOUBT, NEEDS_SHOWN):
         label = label_of(job)
-        fix = f"nightshot resolve {label} --as not-sent --reason '…'"
-        needs.append({"what": "in doubt", "job": label, "sentence": job.reason or "in doubt", "fix": fix})
+        # No verdict is suggested: "not-sent" pasted without looking would pay a second time.
+        fix = f"look at the provider's pages, then: nightshot resolve {label} --as … --reason …"
+        sentence = (job.reason or "nobody knows whether it was taken").removeprefix("in doubt: ")
+        needs.append({"what": "in doubt", "job": label, "sentence": sentence, "fix": fix})
     for job, reason in tx.oldest_troubled_polls(TROUBLED_POLLS, NEEDS_SHOWN):
         needs.append({"what": "status unreadable", "job": label_of(job), "sentence": reason, "fix": None})
     needs += _stuck_queues(desk, tx, now_us)

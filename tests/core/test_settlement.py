@@ -1,0 +1,45 @@
+"""What an ended task cost, from what is known; unknown is never zero."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.core.settlement import settle
+from scheduler.core.task import CostFacts
+
+
+@pytest.mark.parametrize(
+    ("hold", "said", "posted", "overrun", "cost"),
+    [
+        (100, 100, 100, 0, 100),
+        (100, 70, 70, 0, 70),
+        (100, 130, 130, 30, 130),
+        (100, 0, 0, 0, 0),
+        (100, None, 100, 0, 100),  # nobody said: the whole hold counts as spent
+        (0, 0, 0, 0, 0),
+        (0, 5, 5, 5, 5),
+        (0, None, 0, 0, 0),
+        (None, None, 0, 0, None),  # a free task of unknown cost: unknown, not zero
+        (None, 0, 0, 0, 0),
+        (None, 7, 7, 0, 7),
+    ],
+)
+def test_a_hold_is_closed_with_what_is_known(
+    hold: int | None, said: int | None, posted: int, overrun: int, cost: int | None
+) -> None:
+    found = settle(hold, CostFacts(estimated_cost_microusd=said))
+    assert (found.posted_microusd, found.overrun_microusd, found.cost_microusd) == (posted, overrun, cost)
+    assert found.evidence
+
+
+@given(st.integers(0, 10**12), st.one_of(st.none(), st.integers(0, 10**12)))
+def test_what_is_posted_is_the_hold_plus_the_overrun_at_most(hold: int, said: int | None) -> None:
+    found = settle(hold, CostFacts(said, 3, 5))
+    assert 0 <= found.posted_microusd <= hold + found.overrun_microusd
+    assert (found.overrun_microusd > 0) == (said is not None and said > hold)
+
+
+def test_credits_and_overage_are_facts_of_their_own() -> None:
+    assert settle(100, CostFacts(None, 50, 60)).posted_microusd == 100

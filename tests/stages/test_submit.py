@@ -1,0 +1,250 @@
+"""Sending: at most once, with the money held before, and the truth written down afterwards."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+
+from scheduler.core.admission import DoubtLimits, Pause
+from scheduler.core.task import NotSent, Outcome, RefusalKind, Refused, Unknown
+from scheduler.errors import TryAgain
+from scheduler.ports import ReplySlot
+from scheduler.replies import ReplySlots
+from tests.support.bench import BACKEND, PRICE, Bench, MakeBench, Moody, accepted
+
+
+def refused(kind: RefusalKind, **other: float) -> Refused:
+    return Refused(kind, "no", **other)
+
+
+#: outcome, job, attempt, hold, pauses as (backend, code, until a person)
+OUTCOMES = [
+    (accepted(), "running", "submitted", "open", []),
+    (accepted(cost=None), "running", "submitted", "open", []),
+    (refused(RefusalKind.INVALID), "rejected", "refused", "voided", []),
+    (refused(RefusalKind.CREDENTIALS), "waiting", "refused", "voided", [("coda", "breaker", 1)]),
+    (refused(RefusalKind.CREDITS), "waiting", "refused", "voided", [("coda", "credits", 1)]),
+    (refused(RefusalKind.BUSY), "waiting", "refused", "voided", [(BACKEND, "rate", 0)]),
+    (NotSent("no route"), "waiting", "not_sent", "voided", [(BACKEND, "backend-offline", 0)]),
+    (Unknown("502", "<html>"), "in_doubt", "in_doubt", "open", []),
+    (RuntimeError("a bug"), "in_doubt", "in_doubt", "open", []),
+]
+
+
+@pytest.mark.parametrize(("outcome", "job", "attempt", "hold", "pauses"), OUTCOMES)
+async def test_an_outcome_says_what_becomes_of_job_attempt_and_money(
+    bench: Bench, outcome: Outcome, job: str, attempt: str, hold: str, pauses: list[tuple[object, ...]]
+) -> None:
+    bench.provider.outcomes.append(outcome)
+    await bench.running()
+    assert await bench.states() == [(job, attempt, hold)]
+    assert await bench.pauses() == pauses
+    assert len(bench.provider.sent) == 1
+
+
+async def test_a_provider_that_fails_before_the_gate_has_sent_nothing(bench: Bench) -> None:
+    async def fail() -> None:
+        raise RuntimeError("a bug before the gate was asked")
+
+    bench.provider.before_gate = fail
+    await bench.running()
+    assert await bench.states() == [("waiting", "not_sent", "voided")]
+
+
+async def test_an_attempt_in_doubt_is_never_sent_again(bench: Bench) -> None:
+    bench.provider.outcomes.append(Unknown("502"))
+    await bench.running()
+    for _ in range(3):
+        bench.again()
+        await bench.reconcile.at_start()
+        bench.pass_s(3600)
+        await bench.admit.step()
+        await bench.send()
+    assert len(bench.provider.sent) == 1
+
+
+async def test_without_room_for_a_reply_nothing_is_sent(bench: Bench) -> None:
+    class Full(ReplySlots):
+        def reserve(self) -> ReplySlot:  # type: ignore[override]
+            raise TryAgain("no room for a reply")
+
+    bench.replies = Full(bench.folder / "full")
+    bench.again()
+    await bench.admitted()
+    await bench.send()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("admitted", "prepared", None)]
+
+
+@pytest.mark.parametrize(
+    ("what", "job"),
+    [("disarm", "waiting"), ("cancel", "cancelled"), ("pause", "waiting"), ("late", "waiting")],
+)
+async def test_the_send_gate_looks_again_before_the_first_byte(bench: Bench, what: str, job: str) -> None:
+    (number,) = await bench.admitted()
+
+    async def change_your_mind() -> None:
+        now_us = bench.clock.now_us()
+        match what:
+            case "disarm":
+                await bench.disarm()
+            case "cancel":
+                await bench.store.write(lambda tx: tx.ask_cancel(number, now_us))
+            case "pause":
+                pause = Pause("breaker", "401", None)
+                await bench.store.write(lambda tx: tx.pause_backend("coda", pause, now_us))
+            case "late":
+                bench.pass_s(3601)
+
+    bench.provider.before_gate = change_your_mind
+    await bench.send()
+    assert bench.provider.sent == []
+    assert len(bench.provider.vetoes) == 1
+    assert await bench.states() == [(job, "not_sent", "voided")]
+    assert not await bench.rows("SELECT * FROM pauses WHERE code = 'backend-offline'")
+
+
+async def test_the_store_that_cannot_be_asked_is_a_no(bench: Bench) -> None:
+    moody = Moody(bench.store)
+    bench.kit.store = moody
+
+    async def away() -> None:
+        async def refuse(work: object) -> object:
+            raise TryAgain("the database is away")
+
+        moody.read = refuse  # type: ignore[method-assign, assignment]
+
+    await bench.admitted()
+    bench.provider.before_gate = away
+    await bench.send()
+    assert bench.provider.sent == []
+    assert bench.provider.vetoes == ["the store could not be asked: the database is away"]
+
+
+async def test_doubts_that_came_meanwhile_stop_those_already_admitted(make_bench: MakeBench) -> None:
+    bench = make_bench(slots=10, concurrency=1, doubts=DoubtLimits(2, 10**12))
+    await bench.arm()
+    bench.provider.outcomes.extend(Unknown("502") for _ in range(10))
+    await bench.admitted(6)
+    for _ in range(6):
+        await bench.send()
+    assert len(bench.provider.sent) == 2
+    assert [job for job, _, _ in await bench.states()] == ["in_doubt"] * 2 + ["waiting"] * 4
+
+
+async def test_a_cap_that_was_lowered_meanwhile_takes_no_new_hold(bench: Bench) -> None:
+    await bench.admitted(3)
+    await bench.arm(2 * PRICE)
+    await bench.send()
+    assert sorted(await bench.states()) == sorted(
+        [("running", "submitted", "open")] * 2 + [("waiting", "not_sent", None)]
+    )
+    assert await bench.rows("SELECT held_microusd, limit_microusd FROM nights") == [(2 * PRICE, 2 * PRICE)]
+
+
+async def test_a_quote_that_ran_out_meanwhile_is_asked_for_again(bench: Bench) -> None:
+    await bench.admitted()
+    bench.pass_s(3601)
+    await bench.send()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("waiting", "not_sent", None)]
+    await bench.admit.step()
+    assert await bench.states() == [("waiting", "not_sent", None)]
+    await bench.estimate.step()
+    await bench.admit.step()
+    await bench.send()
+    assert len(bench.provider.asked) == 2
+    assert await bench.states() == [("running", "submitted", "open")]
+
+
+async def test_a_charge_above_the_quote_is_held_at_once_and_stops_the_backend(bench: Bench) -> None:
+    bench.provider.outcomes.append(accepted(cost=3 * PRICE))
+    (job,) = await bench.running()
+    assert await bench.rows("SELECT amount_microusd, overrun_microusd FROM holds") == [(3 * PRICE, 2 * PRICE)]
+    assert await bench.rows("SELECT held_microusd FROM nights") == [(3 * PRICE,)]
+    assert await bench.pauses() == [(BACKEND, "breaker", 1)]
+    told = await bench.rows("SELECT sentence FROM job_events WHERE event = 'overrun'")
+    assert told == [(f"{BACKEND} charged $3.90 where $1.30 was quoted",)]
+
+
+async def test_an_overrun_may_break_the_cap_and_nothing_more_fits_before_it_is_settled(bench: Bench) -> None:
+    await bench.arm(2 * PRICE)
+    bench.provider.outcomes.append(accepted(cost=2 * PRICE))
+    await bench.running()
+    await bench.store.write(lambda tx: tx.clear_pause(BACKEND))
+    await bench.receive()
+    await bench.estimate.step()
+    assert await bench.admit.step() == 0
+
+
+async def test_a_rounded_cent_is_no_reason_to_stop(bench: Bench) -> None:
+    bench.provider.outcomes.append(accepted(cost=PRICE + 10_000))
+    await bench.running()
+    assert await bench.rows("SELECT amount_microusd, overrun_microusd FROM holds") == [
+        (PRICE + 10_000, 10_000)
+    ]
+    assert await bench.pauses() == []
+
+
+async def test_a_busy_answer_does_not_lift_what_a_person_must_lift(bench: Bench) -> None:
+    bench.provider.outcomes.extend([accepted(cost=3 * PRICE), refused(RefusalKind.BUSY)])
+    await bench.running(2)
+    assert await bench.pauses() == [(BACKEND, "breaker", 1)]
+
+
+async def test_an_outcome_is_written_however_long_the_store_is_away(bench: Bench) -> None:
+    moody = Moody(bench.store)
+    bench.kit.store = moody
+
+    async def break_the_disk() -> None:
+        moody.refusals = deque([TryAgain("disk full")] * 50)
+
+    await bench.admitted()
+    bench.provider.during_call = break_the_disk
+    await bench.send()
+    assert len(bench.provider.sent) == 1
+    assert await bench.states() == [("running", "submitted", "open")]
+
+
+async def test_a_reply_file_that_cannot_be_written_does_not_lose_the_outcome(bench: Bench) -> None:
+    await bench.admitted()
+
+    async def lose_the_folder() -> None:
+        for path in (bench.folder / "replies").iterdir():
+            path.unlink()
+
+    bench.provider.during_call = lose_the_folder
+    await bench.send()
+    assert await bench.states() == [("running", "submitted", "open")]
+    assert "reply file failed" in [event for event, _ in bench.said]
+
+
+async def test_an_id_that_another_attempt_has_is_a_doubt(bench: Bench) -> None:
+    bench.provider.outcomes.extend([accepted("same"), accepted("same", raw="the second")])
+    await bench.running(2)
+    assert sorted(await bench.states()) == [
+        ("in_doubt", "in_doubt", "open"),
+        ("running", "submitted", "open"),
+    ]
+    (raw,) = await bench.rows("SELECT raw_reply FROM attempts WHERE state = 'in_doubt'")
+    assert raw[0].startswith(("the second", '{"job_id"'))
+
+
+async def test_no_more_are_under_way_than_configured(make_bench: MakeBench) -> None:
+    bench = make_bench(concurrency=2)
+    await bench.arm()
+    await bench.admitted(4)
+    assert await bench.submit.step() == 2
+    assert await bench.submit.step() == 0
+    await bench.sent_all()
+    assert await bench.submit.step() == 2
+    await bench.sent_all()
+
+
+async def test_a_free_backend_needs_neither_arming_nor_a_hold(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.provider.paid = False
+    bench.__post_init__()
+    await bench.running()
+    assert await bench.states() == [("running", "submitted", None)]
