@@ -287,14 +287,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'waiting' AND estimate_microusd IS NOT NULL"),
     )
     op.create_index(
-        "ix_jobs_ready",
-        "jobs",
-        ["backend", sa.literal_column("priority DESC"), "id"],
-        unique=False,
-        sqlite_where=sa.text("state = 'waiting' AND estimate_microusd IS NOT NULL"),
-        postgresql_where=sa.text("state = 'waiting' AND estimate_microusd IS NOT NULL"),
-    )
-    op.create_index(
         "ix_jobs_unpriced",
         "jobs",
         ["backend", "id"],
