@@ -357,8 +357,8 @@ def test_any_order_of_everything_keeps_every_invariant(databases: Databases, tmp
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=30,
+            max_examples=40,
+            stateful_step_count=25,
             deadline=None,
             derandomize=True,
             database=None,
