@@ -273,8 +273,8 @@ class BudgetRows(CapRows, LedgerRows):
             return [], told
         names = sorted({cap.name for cap in caps})
         values = {"_caps": names, "_now": now_us, "_percent": rules.at_percent[0]}
-        rows = self._run(_FULL, values).all()
-        for key, percent in self._run(_TOLD, {"_keys": [row.key for row in rows]}):
+        rows = self._c.execute(_FULL, values).all()
+        for key, percent in self._c.execute(_TOLD, {"_keys": [row.key for row in rows]}):
             told[key].add(percent)
         return rows, told
 

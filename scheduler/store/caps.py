@@ -100,7 +100,7 @@ class CapRows(Moves):
         """What stands in the windows' rows; one that has no row yet is empty under its limit in force."""
         if not windows:
             return []
-        rows = {row.key: row for row in self._run(_BOOKS, {"_keys": sorted({w.key for w in windows})})}
+        rows = {row.key: row for row in self._c.execute(_BOOKS, {"_keys": sorted({w.key for w in windows})})}
         limits = self.limits_set([window.cap.name for window in windows])
         found = []
         for window in windows:
