@@ -62,6 +62,8 @@ def compare(
     """
     if database is None and journal_epoch is None:
         return Agreement()
+    if database is None and journal_epoch == 1 and not journal:
+        return Agreement()  # the file is made at the first start, the database's row at the first paid intent
     if database is None:
         lines = f"the intent journal has {len(journal)} intents, and the database knows of none"
         return Disagreement(f"{lines}: it is new, or from before they were sent", _names(journal))
