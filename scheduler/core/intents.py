@@ -72,12 +72,14 @@ def compare(
             return Agreement()
         gone = f"the database knows {database.sequence} intents, and the intent journal is gone"
         return Disagreement(f"{gone}: what was sent after a backup cannot be told")
-    if journal_epoch != database.epoch:
+    if journal_epoch > database.epoch:
         return Disagreement(
             f"the intent journal is in epoch {journal_epoch} and the database in epoch {database.epoch}: "
-            "one of them is from a backup",
-            _names(journal) if journal_epoch > database.epoch else (),
+            "the database is from a backup",
+            _names(journal),
         )
+    if journal_epoch < database.epoch:
+        journal = ()  # a person began the database's epoch, and nothing has been sent in it yet, or so it seems
     last = journal[-1].sequence if journal else 0
     if last > database.sequence:
         later = [intent for intent in journal if intent.sequence > database.sequence]

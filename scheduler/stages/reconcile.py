@@ -52,7 +52,7 @@ class Reconciling:
     ) -> tuple[bool, list[str]]:
         """Hold the two memories of what was sent against each other; a disagreement stops paid submission."""
         mark = tx.intent_mark()
-        last = lines[-1].sequence if lines else 0
+        last = lines[-1].sequence if lines and mark and epoch == mark.epoch else 0
         attempts = tx.intents_since(mark.epoch, max(last, 1)) if mark else {}
         now_us = self.kit.clock.now_us()
         found = compare(mark, lines, epoch, attempts)
