@@ -67,13 +67,15 @@ async def office(databases: Databases, tmp_path: Path) -> AsyncIterator[Opening]
     """Open a desk: `await office('[caps.month] …')`."""
     async with AsyncExitStack() as stack:
 
-        async def opening(text: str = "", environ: Mapping[str, str] | None = None) -> Office:
+        async def opening(
+            text: str = "", environ: Mapping[str, str] | None = None, token: str | None = None
+        ) -> Office:
             (tmp_path / "nightshot.toml").write_text(ROLES + text)
             home = Home.find(str(tmp_path), {})
             loaded = load_settings(home, None, environ or {})
             store = open_store(databases.make("sqlite", tmp_path))
             stack.push_async_callback(store.close)
-            providers = build_providers(loaded.settings, home, {})
+            providers = build_providers(loaded.settings, home, {"CODA_API_TOKEN": token} if token else {})
             for provider in providers.values():
                 stack.push_async_callback(provider.close)
             logged: list[tuple[str, dict[str, Any]]] = []

@@ -13,12 +13,13 @@ from tests.api.conftest import Opening
 from tests.support.books import paid_in
 from tests.support.stores import priced_jobs, query, receive_jobs
 
-PRICES = '[backends."coda:iqm"]\nprice_per_task = "0.30 USD"\nprice_per_shot = "0.01 USD"\n'
+LOCAL = "local:simulator"
+PRICES = '[backends."local:simulator"]\nprice_per_task = "0.30 USD"\nprice_per_shot = "0.01 USD"\n'
 
 
 async def test_new_shots_void_price_and_approval(office: Opening) -> None:
     desk = await office(PRICES)
-    await desk.write(priced_jobs)
+    await desk.write(lambda tx: priced_jobs(tx, backend=LOCAL))
     await desk.ask("approve", user="approver", jobs=["1"])
     told = await desk.ask("edit", user="ada", job="1.1", shots=50, reason="enough")
     assert told["changed"] == ["1: 50 shots (were 100); its price is asked again"]
@@ -34,10 +35,10 @@ async def test_new_shots_void_price_and_approval(office: Opening) -> None:
 
 async def test_a_price_that_was_asked_before_the_edit_is_not_taken(office: Opening) -> None:
     desk = await office(PRICES)
-    await desk.write(receive_jobs)
+    await desk.write(lambda tx: receive_jobs(tx, backend=LOCAL))
     estimating = Estimating(desk.desk.kit)
     kit = desk.desk.kit
-    coda = kit.providers["coda"]
+    account = kit.providers["local"]
 
     class Slow:
         """The account, but somebody edits the job while it is asked."""
@@ -46,9 +47,9 @@ async def test_a_price_that_was_asked_before_the_edit_is_not_taken(office: Openi
 
         async def estimate(self, request: Any) -> Any:
             await desk.ask("edit", user="ada", job="1", shots=1000)
-            return await coda.estimate(request)
+            return await account.estimate(request)
 
-    kit.providers = {**kit.providers, "coda": Slow()}  # type: ignore[dict-item]
+    kit.providers = {**kit.providers, "local": Slow()}  # type: ignore[dict-item]
     # The first answer is of 100 shots; asked again, of 1000, which the edit leaves as they are.
     await estimating.step()
     assert (await desk.ask("show", job="1"))["job"]["estimate_usd"] == "10.30"

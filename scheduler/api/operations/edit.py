@@ -86,9 +86,8 @@ def _edit(
     job = find_job(tx, args.job)
     label = label_of(job)
     if job.user != caller.user and not desk.roles.has(Role.APPROVE, caller.user):
-        raise NotAllowed(
-            f"{label} is {job.user}'s job", f"{job.user} may change it, and who has roles.approve"
-        )
+        may = f"{job.user} may change it, and whoever roles.approve names"
+        raise NotAllowed(f"{label} is a job of {job.user}", may)
     if job.state is not JobState.WAITING:
         unchanged.append(f"{label} is {job.state.value}: only a waiting job can be changed")
         return
