@@ -46,6 +46,7 @@ from scheduler.results import AcceptedFiles, Folders
 from scheduler.settings import load_settings
 from scheduler.stages.admit import LOOK_PAST, Admitting
 from scheduler.stages.audit import Auditing
+from scheduler.stages.bookkeeping import Bookkeeping
 from scheduler.stages.clockwatch import Clockwatching
 from scheduler.stages.estimate import Estimating
 from scheduler.stages.label import Labelling
@@ -68,6 +69,7 @@ TICKS_S = {
     "publish": 30,
     "label": 10,
     "clockwatch": 15,
+    "bookkeeping": 30,
     "reconcile": 300,
 }
 
@@ -158,6 +160,7 @@ class Daemon:
         add(Loop("reconcile", self._reconcile.step))
         add(Loop("audit", self._audit.step, self._audit.due_in_s))
         add(Loop("clockwatch", Clockwatching(self._kit).step))
+        add(Loop("bookkeeping", Bookkeeping(self._kit).step))
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> Any:
         path = self._place.home.socket
