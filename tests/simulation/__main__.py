@@ -10,13 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
-from pathlib import Path
 
 import scheduler
+from tests.simulation.ground import Ground
 from tests.simulation.invariants import InvariantBroken
-from tests.simulation.night import live_through, make_template
-from tests.simulation.ports import OtherLoop
+from tests.simulation.night import live_through
 
 
 def main() -> int:
@@ -28,16 +26,17 @@ def main() -> int:
     seeds = range(arguments.first, arguments.first + arguments.nights)
     if arguments.seed is not None:
         seeds = range(arguments.seed, arguments.seed + 1)
-    other = OtherLoop()
-    with tempfile.TemporaryDirectory() as folder:
-        template = make_template(Path(folder))
+    ground = Ground()
+    try:
         for seed in seeds:
             try:
-                told = live_through(seed, template, other)
+                told = live_through(seed, ground)
             except InvariantBroken as broken:
                 print(json.dumps({"broken": broken.name, "seed": seed, "program": scheduler.__file__}))
                 return 3
             print("\n".join(told.lines) if arguments.seed is not None else told, flush=True)
+    finally:
+        ground.close()
     print(json.dumps({"broken": None, "nights": len(seeds), "program": scheduler.__file__}))
     return 0
 
