@@ -47,6 +47,8 @@ class Books:
         self.forgotten: set[str] = set()
         #: Accounts to which nothing may go before a person resumes them, and why.
         self.must_wait: dict[str, str] = {}
+        #: From then on something free may run again: nobody is warned before that.
+        self.restored = False
         self.open()
 
     def open(self) -> None:
@@ -79,6 +81,7 @@ class Books:
 
     def forget(self) -> None:
         """A backup was put in the database's place: note what it does not know, and who must wait for that."""
+        self.restored = True
         self.open()
         known = {row["id"] for row in self.rows("SELECT id FROM attempts WHERE posts = 1")}
         self.forgotten = set(self.job_of) - known
@@ -109,8 +112,8 @@ class Books:
 
     def request_arrived(self, server: Server, attempt_id: str, *, accept_overage: bool, now_us: int) -> None:
         """Looked at in the very moment in which the first byte leaves; `now_us` by the daemon's wall clock."""
-        again = server.requests[attempt_id] and not (attempt_id in self.forgotten and not server.paid)
-        require("one request an attempt", not again, attempt_id)
+        if server.paid or not self.restored:
+            require("one request an attempt", server.requests[attempt_id] == 0, attempt_id)
         found = self.rows(
             "SELECT a.*, j.batch_id, j.ordinal AS job_ordinal, j.cancel_asked_us, j.quoted_us,"
             " j.quote_valid_until_us, j.accepted_microusd, h.state AS hold, h.amount_microusd,"
@@ -177,7 +180,8 @@ class Books:
         require("overage is accepted only where it is held", told and (beyond or not accept_overage), sent)
 
     def bill_written(self, server: Server, bill: Bill) -> None:
-        require("one bill an attempt", len(server.billed(bill.attempt_id)) == 1, bill)
+        if server.paid or not self.restored:
+            require("one bill an attempt", len(server.billed(bill.attempt_id)) == 1, bill)
         if server.paid:
             self.require_covered(bill)
 
@@ -215,8 +219,8 @@ class Books:
     def _require_paid_once(self) -> None:
         failed = {row["id"] for row in self.rows("SELECT id FROM attempts WHERE state = 'failed'")}
         for server in self._servers:
-            if not server.paid and self.forgotten:
-                continue  # nobody is warned before something free is run again
+            if not server.paid and self.restored:
+                continue
             bills = [bill for bill in server.bills if bill.attempt_id not in failed]
             per_job = Counter(self.job_of[bill.attempt_id] for bill in bills)
             require("one bill a job", max(per_job.values(), default=0) <= 1, per_job.most_common(3))

@@ -48,7 +48,7 @@ from tests.simulation.ports import Inline, Killed, Life, MortalJournal, MortalRe
 from tests.support.pretend import Bill, Client, Server
 
 #: Stages are woken at least so often, as the daemon's ticks do.
-TICK_US = 120_000_000
+TICK_US = 300_000_000
 #: Passes of the event loop without anything happening, after which nothing will at this instant.
 QUIET_PASSES = 12
 #: More steps than this at one instant are a stage that spins.
@@ -93,7 +93,7 @@ class Process:
         plan = night.plan
         self._night = night
         weather_rate = plan.weather_rate if night.busy_hours else 0.0
-        self.life = Life(night.rng, night.clock, kill_rate, weather_rate, night.say)
+        self.life = Life(night.rng, TrueClock(night.clock), kill_rate, weather_rate, night.say)
         self.store = MortalStore(self.life, night.ground.open_store(), night.committed)
         self.tasks: set[asyncio.Task[Any]] = set()
         clients = {name: Client(server, self.life.point) for name, server in night.servers.items()}
@@ -173,7 +173,7 @@ class Process:
             stage.failures += 1
             self._log(f"stage {stage.name} failed", error=repr(error))
             stage.woken = True
-            await self._night.clock.sleep(min(30.0, 0.25 * 2**stage.failures))
+            await self._night.clock.sleep(min(30.0, 0.25 * 2 ** min(stage.failures, 7)))
         finally:
             stage.busy = False
 
@@ -320,7 +320,7 @@ class Night:
             if self.plan.grants:
                 for name in ("blind", "open"):
                     self.process.do(self._act(lambda desk, name=name: self.person.grant(desk, "8", name)))  # type: ignore[misc]
-            await self._until(EVENING_US + int(self.plan.hours * HOUR_US), lambda: False)
+            await self._until(EVENING_US + int(self.plan.hours * HOUR_US), self._all_ended)
             await self._come_to_rest()
         finally:
             await self._bury()
@@ -465,7 +465,7 @@ class Night:
         while quiet < QUIET_PASSES and self.process.life.died_at is None:
             before = self.process.life.activity
             started = self.process.start_woken()
-            if self.busy_hours and self.rng.random() < 0.004:
+            if self.busy_hours and self.rng.random() < 0.02:
                 self.process.do(self._act(self.person.do_something))
             await asyncio.sleep(0)
             moved = started or self.process.life.activity != before
@@ -535,7 +535,7 @@ class Night:
         self._audit()
         left = self.books.rows("SELECT * FROM jobs WHERE ended_us IS NULL")
         require("with the faults off everything ends", not left and not self._arrivals, left)
-        await self._until(self.clock.true_us() + HOUR_US, lambda: False)
+        await self._until(self.clock.true_us() + HOUR_US // 4, lambda: False)
         self._audit()
         self.books.settled_as_billed()
         unpublished = self.books.rows("SELECT id FROM jobs WHERE published_us IS NULL")

@@ -36,6 +36,7 @@ class Person:
         acts: list[tuple[int, Callable[[Desk], Any]]] = [
             (4, self.arm),
             (1, self.disarm),
+            (2, lambda desk: self.approve(desk, everything=True)),
             (2, self.cancel),
             (4, self.resume),
             (6, self.resolve),
@@ -53,7 +54,7 @@ class Person:
     # ------------------------------------------------------------------------------------------- the money
 
     async def arm(self, desk: Desk, dollars: str | None = None) -> str:
-        limit = dollars or f"{self._rng.choice((0, 1, 3, 6, 12, 30, 60))}.{self._rng.randrange(100):02d}"
+        limit = dollars or f"{self._rng.choice((0, 3, 6, 12, 30, 60))}.{self._rng.randrange(100):02d}"
         once = dollars is None and self._rng.random() < 0.2
         await answer(desk, ADA, "arm", {"night": limit, "once": once})
         return f"arm {limit}{' once' if once else ''}"
@@ -95,7 +96,7 @@ class Person:
         said = []
         caps = self._caps if limit else self._rng.sample(self._caps, min(1, len(self._caps)))
         for cap in caps:
-            given = {"name": cap.name, "limit": limit or str(self._rng.choice((0, 2, 5, 40))), "reason": "so"}
+            given = {"name": cap.name, "limit": limit or str(self._rng.choice((0, 5, 20, 40))), "reason": "so"}
             if cap.measure == "shots" and not limit:
                 given["limit"] = str(self._rng.choice((100, 400, 4000)))
             await answer(desk, ADA, "budget_cap", given)

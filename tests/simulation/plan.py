@@ -69,16 +69,16 @@ class Plan:
         kill_rate = rng.choice((0.0, 0.004, 0.012, 0.03))
         return cls(
             seed=seed,
-            jobs=rng.randrange(4, 13),
+            jobs=rng.randrange(5, 15),
             slots=rng.choice((1, 2, 4, 8)),
             concurrency=rng.choice((1, 3, 32)),
             fault_rate=rng.choice((0.1, 0.3, 0.5)),
             kill_rate=kill_rate,
             weather_rate=rng.choice((0.0, 0.0, 0.01, 0.05)),
-            drift_rate=rng.choice((0.0, 0.002, 0.02)),
-            jump_rate=rng.choice((0.0, 0.0, 0.004)),
+            drift_rate=rng.choice((0.0, 0.01, 0.05)),
+            jump_rate=rng.choice((0.0, 0.0, 0.02)),
             restores=kill_rate > 0 and rng.random() < 0.4,
-            hours=rng.choice((2.0, 6.0, 26.0)),
+            hours=rng.choice((1.5, 5.0, 20.0)),
             caps=tuple(
                 _limited(cap, rng.choice(limits)) for cap, limits in CAPS if rng.random() < 0.45
             ),
@@ -124,7 +124,7 @@ class Plan:
             accept_overage=rng.random() < 0.5,
             priority=rng.randrange(3),
             project=rng.choice(PROJECTS),
-            cap_microusd=rng.choice((None, None, None, 2 * USD)),
+            cap_microusd=rng.choice((None, None, None, None, 4 * USD)),
             # A job that was forgotten with its database is cancelled; one that is being retried could not be.
             retries=0 if self.restores else rng.choice((0, 0, 1)),
         )

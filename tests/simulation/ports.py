@@ -149,7 +149,8 @@ class MortalStore:
 
 
 def name_of(work: Callable[..., Any]) -> str:
-    return getattr(work, "__qualname__", repr(work)).partition(".<locals>")[0]
+    name: str | None = getattr(work, "__qualname__", None)
+    return "a partial" if name is None else name.partition(".<locals>")[0]
 
 
 class MortalSlot:
