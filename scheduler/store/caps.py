@@ -143,7 +143,7 @@ class CapRows(Moves):
             self._run(_SETTLE_PART, {"_id": attempt_id, "_key": row.window_key, "_used": 0})
 
     def raise_caps(self, attempt_id: str, measure: Measure, amount: int) -> None:
-        """Let every window know of a use above what was held; what exceeds its limit is excused, not refused."""
+        """Let every window know of a use above its hold; what exceeds a limit is excused, not refused."""
         for row in self._run(_PARTS_OF, {"_id": attempt_id}).all():
             if row.measure == measure.value and amount > row.amount:
                 self._run(_RAISE, {"_key": row.window_key, "_excess": amount - row.amount})

@@ -190,11 +190,13 @@ _HOLDS = [
         """SELECT a.id AS attempt, a.estimate_microusd, h.overage_microusd
         FROM attempts a LEFT JOIN holds h ON h.attempt_id = a.id
         WHERE a.accept_overage
-          AND (h.attempt_id IS NULL OR h.overage_microusd <= 0 OR h.overage_microusd < a.estimate_microusd)""",
+          AND (h.attempt_id IS NULL OR h.overage_microusd <= 0
+            OR h.overage_microusd < a.estimate_microusd)""",
         f"""SELECT a.id AS attempt, a.estimate_microusd, h.overage_microusd
         FROM {_LIVE} a LEFT JOIN holds h ON h.attempt_id = a.id
         WHERE a.accept_overage
-          AND (h.attempt_id IS NULL OR h.overage_microusd <= 0 OR h.overage_microusd < a.estimate_microusd)""",
+          AND (h.attempt_id IS NULL OR h.overage_microusd <= 0
+            OR h.overage_microusd < a.estimate_microusd)""",
     ),
     Invariant(
         "posted-booked",

@@ -158,9 +158,9 @@ class Moves:
         if found is None:
             self._c.execute(insert(pauses), {"backend": backend, "code": pause.code, "failures": 1, **values})
         else:
-            if found.until_us is not None and pause.until_us is not None:
-                # An hour that one answer asked for is not cut short by the next.
-                values["until_us"] = max(found.until_us, pause.until_us)
+            if pause.until_us is not None and (found.until_us is None or found.until_us > pause.until_us):
+                # What one answer asked for, or a person has to end, is not cut short by the next.
+                values |= {"sentence": found.sentence, "until_us": found.until_us}
             self._c.execute(update(pauses).where(same).values(failures=found.failures + 1, **values))
 
     def pause_failures(self, backend: str) -> int:

@@ -9,7 +9,8 @@ from scheduler.core.lifecycle import AttemptState, JobState
 from scheduler.ports_store import Store
 from tests.support.stores import (
     COST,
-    NIGHT,
+    DAY_US,
+    NIGHT_KEY,
     NOW_US,
     attempt_in,
     job_in,
@@ -17,6 +18,7 @@ from tests.support.stores import (
     make_spec,
     priced_jobs,
     receive_jobs,
+    tonight,
 )
 
 
@@ -106,12 +108,12 @@ async def test_jobs_in_a_state_come_oldest_first(store: Store, state: JobState) 
 async def test_a_live_attempt_is_one_that_keeps_others_away(store: Store, state: AttemptState) -> None:
     case = await store.write(lambda tx: attempt_in(tx, state))
     live = await store.read(lambda tx: tx.live_attempt_of(case.job_id))
-    gone = {AttemptState.REFUSED, AttemptState.NOT_SENT, AttemptState.WRITTEN_OFF}
+    gone = {AttemptState.REFUSED, AttemptState.NOT_SENT, AttemptState.FAILED, AttemptState.WRITTEN_OFF}
     assert (live.attempt_id if live else None) == (None if state in gone else case.attempt_id)
 
 
 async def test_money_in_doubt_is_tonights_open_holds_in_doubt(store: Store) -> None:
     await store.write(lambda tx: [attempt_in(tx, state) for state in AttemptState])
     await store.write(lambda tx: attempt_in(tx, AttemptState.IN_DOUBT))
-    assert await store.read(lambda tx: tx.in_doubt_microusd(NIGHT)) == 2 * COST
-    assert await store.read(lambda tx: tx.in_doubt_microusd("2026-11-23")) == 0
+    assert await store.read(lambda tx: tx.in_doubt_use(NIGHT_KEY)) == 2 * COST
+    assert await store.read(lambda tx: tx.in_doubt_use(tonight(now_us=NOW_US + DAY_US).key)) == 0
