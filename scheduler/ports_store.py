@@ -18,6 +18,7 @@ from scheduler.core.caps import CapBooks, Window
 from scheduler.core.clocks import ClockMark
 from scheduler.core.corrections import Corrected, Refund
 from scheduler.core.intents import Intent, Mark
+from scheduler.core.invoice import ChargedRun
 from scheduler.core.job import JobRef
 from scheduler.core.ledger import Grant
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
@@ -289,6 +290,12 @@ class PeopleTx(ReconcileTx, Protocol):
         ...
 
     def attempts_of(self, job_id: int) -> list[AttemptRecord]: ...
+
+    def charged_runs(self, provider: str) -> list[ChargedRun]:
+        """Every run that a provider accepted and named, the oldest first."""
+
+    def nameless_runs(self, provider: str) -> int:
+        """How many may have been charged under an id that nobody told us."""
 
     def last_charged_attempt(self, job_id: int) -> str | None:
         """The attempt of a job that was charged last; None when nothing was."""

@@ -41,6 +41,8 @@ COMMANDS = {
     "backends": "backends",
     "arm": "arming",
     "disarm": "arming",
+    "audit": "audit",
+    "reconcile": "reconcile",
     "check": "check",
     "config": "config",
     "db": "db",

@@ -129,6 +129,27 @@ def adjust(where: Where, credits_: str, number: int, reason: str, as_json: bool,
     return echo_changed(where.ask("budget_adjust", args), as_json, quiet)
 
 
+@budget.command("refund")
+@click.argument("job", metavar="JOB")
+@click.argument("amount", required=False, metavar="AMOUNT")
+@click.option("--all", "everything", is_flag=True, help="Everything it was charged.")
+@reason_option
+@output_options
+@pass_where
+def refund(
+    where: Where, job: str, amount: str | None, everything: bool, reason: str, as_json: bool, quiet: bool
+) -> int:
+    """Book what the provider gave back for a job.
+
+    AMOUNT is dollars (1.30) or credits ('2 credits'). It comes off the caps of the time when the job ran;
+    shots and runs stay counted, because they happened.
+    """
+    if everything == (amount is not None):
+        raise click.UsageError("name an AMOUNT or --all, one of the two")
+    args = {"job": job, "amount": amount, "reason": reason}
+    return echo_changed(where.ask("budget_refund", args), as_json, quiet)
+
+
 @budget.command("observe")
 @click.argument("credits_", metavar="CREDITS")
 @click.option("--provider", required=True, metavar="NAME", help="Where the balance was read, like coda.")

@@ -12,11 +12,12 @@ from scheduler.api.views import label_of
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
 from scheduler.core.records import AttemptRecord, JobRecord
 from scheduler.core.roles import Role
-from scheduler.core.task import Accepted, CostFacts
+from scheduler.core.task import Accepted, CostFacts, NeverArrived
 from scheduler.core.timing import iso, next_poll_at_us
 from scheduler.core.views import ChangedView
 from scheduler.errors import NeedsPerson, NotFound, UsageError
 from scheduler.ports_store import Tx
+from scheduler.stages.outcome import record_contradiction
 
 
 class CancelArgs(Args):
@@ -98,6 +99,9 @@ def _resolve(desk: Desk, caller: Caller, args: ResolveArgs, tx: Tx) -> str:
     job = find_job(tx, args.job)
     attempt = tx.live_attempt_of(job.job_id)
     if job.state is not JobState.IN_DOUBT or attempt is None:
+        corrected = _correct_answer(desk, caller, args, tx, job)
+        if corrected is not None:
+            return corrected
         raise NeedsPerson(f"{args.job} is {job.state.value}, not in doubt: there is nothing to resolve")
     now_us = desk.now_us()
     evidence = f"resolved by {caller.user}: {args.reason}"
@@ -115,6 +119,24 @@ def _resolve(desk: Desk, caller: Caller, args: ResolveArgs, tx: Tx) -> str:
             return f"{args.job} is given up; its whole hold counts as spent"
         case "accepted":
             return _resolve_accepted(desk, args, tx, job, attempt, evidence)
+
+
+def _correct_answer(desk: Desk, caller: Caller, args: ResolveArgs, tx: Tx, job: JobRecord) -> str | None:
+    """An answer that contradicts an earlier one about this job: the books are corrected, not edited."""
+    resolved = (AttemptState.NOT_SENT, AttemptState.WRITTEN_OFF)
+    for attempt in reversed(tx.attempts_of(job.job_id)):
+        if attempt.state not in resolved or attempt.sent_us is None or args.outcome == "written-off":
+            continue
+        said = f"{caller.user}: {args.reason}"
+        evidence: Accepted | NeverArrived = NeverArrived(said)
+        if args.outcome == "accepted":
+            evidence = Accepted(args.provider_job_id or "", "resolved", CostFacts())
+        corrected = record_contradiction(
+            tx, attempt.attempt_id, job.backend, evidence, desk.kit.rules, desk.now_us(), actor=caller.user
+        )
+        if corrected is not None:
+            return f"{args.job}: {corrected.sentence}"
+    return None
 
 
 def _resolve_accepted(
