@@ -15,11 +15,10 @@ from tests.simulation.night import live_through
 
 #: Nights of one test: enough that workers share them evenly, few enough that a failure names its neighbours.
 AT_A_TIME = 10
-NIGHTS = 200
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    nights: int = metafunc.config.getoption("--nights", NIGHTS)
+    nights: int = metafunc.config.getoption("--nights")
     metafunc.parametrize("first", range(0, nights, AT_A_TIME))
 
 

@@ -19,6 +19,8 @@ from tests.simulation.limits import Limits
 from tests.support.pretend import Bill, Server
 
 Row = Mapping[str, Any]
+CLOCK_PUT = "the clock was put"
+RESTORED = "the database was restored"
 
 
 class InvariantBroken(AssertionError):
@@ -47,6 +49,8 @@ class Books:
         self.forgotten: set[str] = set()
         #: Accounts to which nothing may go before a person resumes them, and why.
         self.must_wait: dict[str, str] = {}
+        #: How far the wall clock was from true time when it was last believed.
+        self.believed_offset_us = 0
         #: From then on something free may run again: nobody is warned before that.
         self.restored = False
         self.open()
@@ -88,7 +92,7 @@ class Books:
         if self.in_journal() - {row["id"] for row in self.rows("SELECT id FROM attempts WHERE posts = 1")}:
             for server in self._servers:
                 if server.paid:
-                    self.must_wait[server.name] = "the database was restored"
+                    self.must_wait[server.name] = RESTORED
 
     # ---------------------------------------------------------------------------------------- each instant
 
@@ -203,8 +207,8 @@ class Books:
 
     # ------------------------------------------------------------------------------- each death and the end
 
-    def audit(self, own: AuditReport) -> None:
-        """Ask everything; `own` is what the program's audit says of the same books."""
+    def audit(self) -> None:
+        """Ask everything."""
         for name, sql in ALWAYS.items():
             broken = self.rows(sql)
             require(name, not broken, broken)
@@ -213,6 +217,9 @@ class Books:
             named = ((use["user"], "users"), (use["project"], "projects"), (use["backend"], "backends"))
             ours = all(not (only := json.loads(use[of])) or who in only for who, of in named)
             require("a grant is used only by those it is for", ours, use)
+
+    def believe(self, own: AuditReport) -> None:
+        """The program's audit of the same books must find as little."""
         for finding in own.findings:
             require(f"audit: {finding.code}", False, (finding.sentence, finding.rows))
 

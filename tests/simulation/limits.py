@@ -20,9 +20,12 @@ class Rows(Protocol):
 class Limits:
     """The caps of a night's configuration and the one that `arm` sets."""
 
-    def __init__(self, caps: Sequence[Cap], zone: ZoneInfo) -> None:
+    def __init__(self, caps: Sequence[Cap], zone: ZoneInfo, *, clock_is_put: bool) -> None:
         self._caps = (Cap(NIGHT, Measure.COST, Scope.EVERYONE, Period.NIGHT, 0, zone=zone), *caps)
         self._zone = zone
+        #: A clock that was put shows windows as closed that are not: a new limit then passes them by, and
+        #: only the largest that anybody ever set can be relied on.
+        self._largest = clock_is_put
 
     def night_of(self, at_us: int) -> str:
         local = datetime.fromtimestamp(at_us / 1e6, UTC).astimezone(self._zone)
@@ -44,14 +47,15 @@ class Limits:
 
     def _limit(self, books: Rows, cap: Cap) -> int | None:
         if cap.name == NIGHT:
-            (arming,) = books.rows("SELECT night_limit_microusd FROM armings ORDER BY id DESC LIMIT 1")
-            armed: int = arming["night_limit_microusd"]
-            return armed
-        said = books.rows(
-            "SELECT limit_amount FROM cap_limits WHERE cap = :cap ORDER BY id DESC LIMIT 1", cap=cap.name
-        )
-        limit: int | None = said[0]["limit_amount"] if said else cap.limit
-        return limit
+            said = books.rows("SELECT night_limit_microusd AS set_to FROM armings WHERE armed ORDER BY id")
+        else:
+            said = books.rows(
+                "SELECT limit_amount AS set_to FROM cap_limits WHERE cap = :cap ORDER BY id", cap=cap.name
+            )
+        limits: list[int | None] = [cap.limit, *(row["set_to"] for row in said)]
+        if not self._largest:
+            return limits[-1]
+        return None if None in limits else max(limit for limit in limits if limit is not None)
 
     def _occurrence(self, cap: Cap, row: Row) -> tuple[str, str] | None:
         """Whose use it is and in which period; None when the cap is not about it."""

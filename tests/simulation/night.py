@@ -40,7 +40,7 @@ from scheduler.stages.settle import Settling
 from scheduler.stages.submit import Submitting
 from tests.simulation.clock import TrueClock, VirtualClock
 from tests.simulation.ground import Ground
-from tests.simulation.invariants import Books, InvariantBroken, require
+from tests.simulation.invariants import CLOCK_PUT, Books, InvariantBroken, require
 from tests.simulation.limits import Limits
 from tests.simulation.people import Person
 from tests.simulation.plan import BERLIN, EVENING_US, HOUR_US, Plan
@@ -141,9 +141,10 @@ class Process:
         if name in self.stages:
             self.stages[name].woken = True
 
-    def wake_all(self) -> None:
+    def wake_some(self) -> None:
+        """As ticks do, which are not all of one length."""
         for stage in self.stages.values():
-            stage.woken = True
+            stage.woken = stage.woken or self._night.rng.random() < 0.5
 
     def _log(self, event: str, **facts: Any) -> None:
         if self.life.died_at is None:
@@ -191,7 +192,7 @@ class Night:
             "open": self._server("open", paid=True, tells=True),
             "free": self._server("free", paid=False, tells=True),
         }
-        limits = Limits(plan.caps, BERLIN)
+        limits = Limits(plan.caps, BERLIN, clock_is_put=plan.jump_rate > 0)
         self.books = Books(ground.database, self.journal, self.servers.values(), limits)
         self.person = Person(self.rng, self.books, self.servers, plan.caps)
         self.rules = self._rules()
@@ -226,16 +227,12 @@ class Night:
         for name, server in self.servers.items():
             if not server.paid:
                 continue
-            if abs(self.clock.offset_us - self._believed_offset_us()) > 61_000_000:
-                self.books.must_wait.setdefault(name, "the clock was put")
-            elif self.books.must_wait.get(name) == "the clock was put":
+            if abs(self.clock.offset_us - self.books.believed_offset_us) > 61_000_000:
+                self.books.must_wait.setdefault(name, CLOCK_PUT)
+            elif self.books.must_wait.get(name) == CLOCK_PUT:
                 del self.books.must_wait[name]
-
-    def _believed_offset_us(self) -> int:
-        """How far the wall clock was from true time when the daemon, or a person, last believed it."""
-        (mark,) = self.books.rows("SELECT * FROM clock_marks") or [{"wall_us": EVENING_US, "boot_us": 0}]
-        offset_us: int = mark["wall_us"] - mark["boot_us"] - EVENING_US
-        return offset_us
+        if CLOCK_PUT not in self.books.must_wait.values():
+            self.books.believed_offset_us = self.clock.offset_us
 
     @contextlib.contextmanager
     def _told_to_the_driver(self) -> Iterator[None]:
@@ -341,7 +338,8 @@ class Night:
         told.virtual_hours = (self.clock.true_us() - EVENING_US) / HOUR_US
 
     def _audit(self) -> None:
-        self.books.audit(self.ground.audit())
+        self.books.audit()
+        self.books.believe(self.ground.audit())
 
     async def _start(self, kill_rate: float) -> None:
         """Start a process, and again when it is killed while it starts; then audit."""
@@ -355,7 +353,7 @@ class Night:
                 await self._bury()
                 self._audit()
         self._require_recovered()
-        self._audit()
+        self.books.audit()
 
     async def _at_start(self, process: Process) -> list[str]:
         """Reconcile before anything else; the daemon would end and be started again when that fails."""
@@ -491,7 +489,7 @@ class Night:
         self.process.wake("poll")
         if next_us >= tick_us:
             self._last_tick_us = next_us
-            self.process.wake_all()
+            self.process.wake_some()
         while self._arrivals and self._arrivals[0][0] <= next_us:
             self.process.do(self._receive(self._arrivals.pop(0)))
 

@@ -15,6 +15,7 @@ from scheduler.api.operations import answer
 from scheduler.core.caps import Cap
 from scheduler.core.timing import iso
 from scheduler.errors import NightshotError
+from tests.simulation.clock import VirtualClock
 from tests.simulation.invariants import Books, require
 from tests.simulation.plan import HOUR_US, PROJECTS, USERS
 from tests.support.pretend import SETTLED_AFTER_S, Server
@@ -138,6 +139,9 @@ class Person:
         rows = self._books.rows("SELECT backend, code FROM pauses UNION SELECT backend, 'breaker' FROM breakers")
         if any(row["code"] == "journal" for row in rows):
             await self._compare_with_the_journal(desk)
+        clock = desk.kit.clock
+        if isinstance(clock, VirtualClock) and any(row["code"] == "clock" for row in rows):
+            self._books.believed_offset_us = clock.offset_us
         names = sorted({row["backend"] for row in rows})
         for name in names:
             await answer(desk, ADA, "backends_resume", {"backend": name, "reason": "seen to"})
