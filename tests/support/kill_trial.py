@@ -299,7 +299,7 @@ def run_trial(
     fault_rate: float,
     patience_s: float,
 ) -> Tally:
-    """`rounds` kills at each of `steps`; `database` is a PostgreSQL URL, or empty for the home's own SQLite."""
+    """`rounds` kills at each of `steps`; `database` is a PostgreSQL URL, or empty for SQLite."""
     began_s = time.monotonic()
     rng = random.Random(seed)
     bills = folder / "bills.jsonl"

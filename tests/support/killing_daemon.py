@@ -4,8 +4,8 @@
         --kills FILE --witness FILE
 
 Composed like any daemon; only the objects behind the ports (store, intent journal, provider, reply files) are
-wrapped in ones that do what the real ones do and then, perhaps, die. Nothing is patched. Just before it dies it
-appends one line to the file of kills that says where.
+wrapped in ones that do what the real ones do and then, perhaps, die. Nothing is patched. Just before it dies
+it appends one line to the file of kills that says where.
 """
 
 from __future__ import annotations
