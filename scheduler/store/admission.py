@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, func, insert, select, update
+from sqlalchemy import Row, Select, bindparam, func, insert, or_, select, update
 
 from scheduler.core.admission import BackendLoad, Candidate, Pause
 from scheduler.core.breaker import BreakerState
@@ -60,7 +60,8 @@ _TO_PRICE = with_circuit(
 #: First of their queue, and their quote is too old to be relied on.
 _STALE = (
     _TO_PRICE.where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
-    .where(jobs.c.quote_valid_until_us <= bindparam("_now"))
+    # From the future: the clock was put back, and until it is there again nobody would ask.
+    .where(or_(jobs.c.quote_valid_until_us <= bindparam("_now"), jobs.c.quoted_us > bindparam("_now")))
     .order_by(jobs.c.priority.desc(), jobs.c.id)
     .limit(bindparam("_limit"))
 )

@@ -1,4 +1,4 @@
-"""What may happen to the process, its disk and its database: real daemons, killed, stopped, copied, restored."""
+"""What may happen to process, disk and database: real daemons, killed, stopped, copied, restored."""
 
 from __future__ import annotations
 

@@ -43,10 +43,10 @@ PRICE_MICROCREDITS = 2_000_000
 DAY_S = 86_400.0
 
 
-def configuration(base_url: str, more: str = "") -> str:
+def configuration(base_url: str, timezone: str, more: str) -> str:
     return f"""\
 [time]
-timezone = "UTC"
+timezone = "{timezone}"
 [providers.coda]
 kind = "coda"
 base_url = "{base_url}"
@@ -67,6 +67,7 @@ class Ground:
     folder: Path
     server: CodaServer
     base_url: str = ""
+    timezone: str = "UTC"
     more: str = ""
     start_us: int = NOW_US
     said: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
@@ -75,7 +76,7 @@ class Ground:
         self.clock = VirtualClock(self.start_us)
         self.home = Home(self.folder / "home", config_candidates=(self.folder / "home" / "nightshot.toml",))
         make_folders(self.home)
-        text = configuration(self.base_url or self.server.base_url, self.more)
+        text = configuration(self.base_url or self.server.base_url, self.timezone, self.more)
         self.home.config_candidates[0].write_text(text)
         environ = {"CODA_API_TOKEN": TOKEN}
         self.loaded = load_settings(self.home, None, environ)
@@ -126,6 +127,11 @@ class Ground:
     async def arm(self) -> None:
         now_us = self.clock.now_us()
         await self.store.write(lambda tx: arm(tx, 1_000 * PRICE_MICROUSD, now_us=now_us))  # type: ignore[arg-type]
+
+    async def arm_night(self, limit_microusd: int) -> None:
+        """Arm every night with so much, as a person does."""
+        dollars, micro = divmod(limit_microusd, 1_000_000)
+        await self.ask("arm", night=f"{dollars}.{micro:06d}", reason="a test")
 
     async def send(self) -> None:
         """Price, admit and send what may go, and wait for the answers."""
