@@ -63,7 +63,7 @@ base_url = "{base_url}"
 reply_timeout_s = 1.0
 mark_code = true
 [backends."coda:iqm"]
-slots = 12
+slots = 6
 [poll]
 min_interval_s = 0.1
 max_interval_s = 0.5
