@@ -114,7 +114,9 @@ MUTANTS = (
     _mutant(
         "a journal that cannot be written keeps nothing back",
         {"a journal line is on disk before the first byte"},
-        Change(_SUBMIT, "                return sent, NotSent(trouble.message)\n", "                str(sent)\n"),
+        Change(
+            _SUBMIT, "                return sent, NotSent(trouble.message)\n", "                str(sent)\n"
+        ),
     ),
     _mutant(
         "a database that lacks what the journal has goes on paying",
@@ -147,7 +149,9 @@ MUTANTS = (
         _NO_CHECK,
         _NO_GUARD,
         _NO_SECOND_LOOK,
-        Change(_ADMIT, "            purse = purse.after(job, now_us)\n", "            purse.after(job, now_us)\n"),
+        Change(
+            _ADMIT, "            purse = purse.after(job, now_us)\n", "            purse.after(job, now_us)\n"
+        ),
     ),
     _mutant(
         "an unknown outcome (a 5xx) counts as refused",
@@ -162,7 +166,9 @@ MUTANTS = (
         "an unknown outcome of a crash counts as refused",
         {"what was billed is posted or held", "one bill a job"},
         Change(_RECONCILE, "outcome or Unknown(_CRASHED)", "outcome or Refused(RefusalKind.BUSY, _CRASHED)"),
-        Change(_RECONCILE, "NotSent, Outcome, Unknown\n", "NotSent, Outcome, RefusalKind, Refused, Unknown\n"),
+        Change(
+            _RECONCILE, "NotSent, Outcome, Unknown\n", "NotSent, Outcome, RefusalKind, Refused, Unknown\n"
+        ),
     ),
     _mutant(
         "the send gate is not asked",

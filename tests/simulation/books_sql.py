@@ -65,8 +65,9 @@ ALWAYS = {
 #: Every hold with whose it is: the rows of which any limit's use is a sum.
 SENT = """
     SELECT h.attempt_id, h.state, h.amount_microusd, h.posted_microusd, h.overage_microusd AS overage_held,
-      a.overage_microusd AS overage_told, a.credits_applied_microcredits AS credits_told, a.sent_us, a.backend,
-      a.estimate_microusd, (SELECT SUM(p.amount) FROM hold_parts p WHERE p.attempt_id = a.id) AS credits_held,
+      a.overage_microusd AS overage_told, a.credits_applied_microcredits AS credits_told, a.sent_us,
+      a.backend, a.estimate_microusd,
+      (SELECT SUM(p.amount) FROM hold_parts p WHERE p.attempt_id = a.id) AS credits_held,
       j.id AS job_id, j.shots, j.project, j.cap_microusd, b.user
     FROM holds h JOIN attempts a ON a.id = h.attempt_id
     JOIN jobs j ON j.id = a.job_id JOIN batches b ON b.id = j.batch_id"""

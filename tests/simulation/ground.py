@@ -18,7 +18,13 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from scheduler.core.audit import AuditReport
-from scheduler.store.engine import Outcomes, read_snapshot, refuse_weak_pragmas, run_transaction, sqlite_engine
+from scheduler.store.engine import (
+    Outcomes,
+    read_snapshot,
+    refuse_weak_pragmas,
+    run_transaction,
+    sqlite_engine,
+)
 from scheduler.store.migrate import upgrade
 from scheduler.store.tx import StoreTx
 
@@ -82,7 +88,7 @@ class Ground:
         return OneThreadStore(self._writer, self._reader)
 
     def audit(self) -> AuditReport:
-        """Run the program's own full audit beside everything; expiry is booked later, and is no finding yet."""
+        """Run the program's own full audit beside everything; an expiry not booked yet is no finding."""
         with self._reader.connect() as connection, connection.begin():
             return StoreTx(connection).audit(True, 0)
 

@@ -84,7 +84,7 @@ class Books:
         return found
 
     def forget(self) -> None:
-        """A backup was put in the database's place: note what it does not know, and who must wait for that."""
+        """A backup was put in the database's place: note what it does not know, and who must wait."""
         self.restored = True
         self.open()
         known = {row["id"] for row in self.rows("SELECT id FROM attempts WHERE posts = 1")}
@@ -115,7 +115,7 @@ class Books:
             require("a grant is used in its time", in_time, (use, last))
 
     def request_arrived(self, server: Server, attempt_id: str, *, accept_overage: bool, now_us: int) -> None:
-        """Looked at in the very moment in which the first byte leaves; `now_us` by the daemon's wall clock."""
+        """Looked at the moment the first byte leaves; `now_us` is what the daemon's wall clock says."""
         if server.paid or not self.restored:
             require("one request an attempt", server.requests[attempt_id] == 0, attempt_id)
         found = self.rows(

@@ -1,4 +1,4 @@
-"""How much was used under each limit that people set, summed anew from the holds: never from what is cached."""
+"""How much was used under each limit that people set, summed anew from the holds, never from a cache."""
 
 from __future__ import annotations
 

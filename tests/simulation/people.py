@@ -97,7 +97,11 @@ class Person:
         said = []
         caps = self._caps if limit else self._rng.sample(self._caps, min(1, len(self._caps)))
         for cap in caps:
-            given = {"name": cap.name, "limit": limit or str(self._rng.choice((0, 5, 20, 40))), "reason": "so"}
+            given = {
+                "name": cap.name,
+                "limit": limit or str(self._rng.choice((0, 5, 20, 40))),
+                "reason": "so",
+            }
             if cap.measure == "shots" and not limit:
                 given["limit"] = str(self._rng.choice((100, 400, 4000)))
             await answer(desk, ADA, "budget_cap", given)
@@ -136,7 +140,9 @@ class Person:
         return f"edit {given}"
 
     async def resume(self, desk: Desk) -> str:
-        rows = self._books.rows("SELECT backend, code FROM pauses UNION SELECT backend, 'breaker' FROM breakers")
+        rows = self._books.rows(
+            "SELECT backend, code FROM pauses UNION SELECT backend, 'breaker' FROM breakers"
+        )
         if any(row["code"] == "journal" for row in rows):
             await self._compare_with_the_journal(desk)
         clock = desk.kit.clock

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from scheduler.core.admission import DoubtLimits
 from scheduler.core.caps import Cap, Measure, Period, Scope
 from scheduler.core.job import BatchSpec, JobSpec
 from scheduler.core.records import ReceivedBatch
+from scheduler.core.rules import BackendRules, Rules
 from scheduler.core.spending import SpendingRules
+from scheduler.core.timing import PollPace
 from scheduler.policies.overage import Overage, OveragePolicy, decide_overage
+from tests.support.pretend import Server
 
 #: Sunday 22 November 2026, 17:00 in Berlin.
 EVENING_US = 1_795_363_200_000_000
@@ -79,9 +84,7 @@ class Plan:
             jump_rate=rng.choice((0.0, 0.0, 0.02)),
             restores=kill_rate > 0 and rng.random() < 0.4,
             hours=rng.choice((1.5, 5.0, 20.0)),
-            caps=tuple(
-                _limited(cap, rng.choice(limits)) for cap, limits in CAPS if rng.random() < 0.45
-            ),
+            caps=tuple(_limited(cap, rng.choice(limits)) for cap, limits in CAPS if rng.random() < 0.45),
             overage=rng.choice(tuple(Overage)),
             up_to_microusd=rng.choice((1 * USD, 5 * USD)),
             approval_above_microusd=rng.choice((None, None, 2 * USD)),
@@ -108,7 +111,10 @@ class Plan:
             size = min(left, rng.choice((1, 1, 3, 6)))
             left -= size
             at_us = EVENING_US + int(rng.random() ** 2 * self.hours * HOUR_US)
-            key, backend = f"batch {len(arrivals)}", rng.choice(("blind:qpu", "blind:qpu", "open:qpu", "free:qpu"))
+            key, backend = (
+                f"batch {len(arrivals)}",
+                rng.choice(("blind:qpu", "blind:qpu", "open:qpu", "free:qpu")),
+            )
             jobs = tuple(self._job(rng, f"{key} {n}", backend) for n in range(size))
             batch = ReceivedBatch(key, BatchSpec(key, jobs, key), rng.choice(USERS), "spool", at_us)
             arrivals.append((at_us, batch))
@@ -132,3 +138,19 @@ class Plan:
 
 def _limited(cap: Cap, limit: int | None) -> Cap:
     return Cap(cap.name, cap.measure, cap.scope, cap.period, limit, cap.of, cap.zone)
+
+
+def rules_of(plan: Plan, servers: Mapping[str, Server]) -> Rules:
+    known = {
+        f"{name}:qpu": BackendRules(f"{name}:qpu", name, "pretend", server.paid, plan.slots)
+        for name, server in servers.items()
+    }
+    return Rules(
+        backend=known.get,
+        zone=BERLIN,
+        doubt_limits=DoubtLimits(3, 10_000_000),
+        poll_pace=PollPace(30.0, 1200.0),
+        submit_concurrency=plan.concurrency,
+        quote_ttl_us=plan.quote_ttl_s * 1_000_000,
+        spending=plan.spending,
+    )
