@@ -49,9 +49,31 @@ COMMANDS = {
     "doctor": "doctor",
 }
 
+#: How `nightshot --help` lists them; a command that is in none is listed at the end.
+GROUPS = {
+    "Jobs": ("submit", "status", "jobs", "show", "wait", "results", "cancel", "edit", "rerun"),
+    "Money": ("arm", "disarm", "estimate", "approve", "budget", "resolve", "audit", "reconcile"),
+    "Installation": ("demo", "init", "run", "backends", "check", "config", "db", "doctor"),
+}
+
 
 class _Commands(click.Group):
     """Loads a command's module only when that command is asked for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        grouped = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in COMMANDS if name not in grouped)
+        # One width for all, so that the groups read as one table.
+        widest = max(map(len, COMMANDS))
+        for title, names in {**GROUPS, "Others": others}.items():
+            rows = [
+                (name.ljust(widest), command.get_short_help_str(formatter.width - 6 - widest))
+                for name in names
+                if (command := self.get_command(ctx, name))
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it by name
         return list(COMMANDS)

@@ -24,7 +24,7 @@ TIMEOUT_S = 600.0
 @output_options
 @pass_where
 def audit(where: Where, resume: bool, reason: str, as_json: bool, quiet: bool) -> int:
-    """Check the ledger: balances, holds, caps and attempts must agree.
+    """Check that balances, holds, caps and attempts agree.
 
     A broken sentence stops everything that costs money until a person has looked and says --resume; what
     runs at a provider is collected all the same. Ends with 1 when one is broken.

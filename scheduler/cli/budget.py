@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why, for the record.")
 
+#: -5 is an amount, not an option: what it means, or that it means nothing here, is said by name.
+NEGATIVE_TOO = {"ignore_unknown_options": True}
+
 
 @click.group(invoke_without_command=True)
 @output_options
@@ -37,7 +40,7 @@ def budget(ctx: click.Context, as_json: bool, quiet: bool) -> None:
         click.echo(line)
 
 
-@budget.command("grant")
+@budget.command("grant", context_settings=NEGATIVE_TOO)
 @click.argument("credits_", metavar="CREDITS")
 @click.option("--provider", required=True, metavar="NAME", help="Whose credits they are, like coda.")
 @click.option("--priority", type=int, default=0, metavar="N", help="Higher is used up earlier. Default 0.")
@@ -85,7 +88,7 @@ def grant(
     return echo_changed(where.ask("budget_grant", args), as_json, quiet)
 
 
-@budget.command("cap")
+@budget.command("cap", context_settings=NEGATIVE_TOO)
 @click.argument("name", metavar="NAME")
 @click.argument("limit", metavar="LIMIT")
 @click.option("--tonight", is_flag=True, help="Only for the night that is on.")
@@ -113,7 +116,7 @@ def cap(
     return echo_changed(where.ask("budget_cap", args), as_json, quiet)
 
 
-@budget.command("adjust", context_settings={"ignore_unknown_options": True})
+@budget.command("adjust", context_settings=NEGATIVE_TOO)
 @click.argument("credits_", metavar="CREDITS")
 @click.option("--grant", "number", type=int, required=True, metavar="N", help="The grant to correct.")
 @reason_option
@@ -129,7 +132,7 @@ def adjust(where: Where, credits_: str, number: int, reason: str, as_json: bool,
     return echo_changed(where.ask("budget_adjust", args), as_json, quiet)
 
 
-@budget.command("refund")
+@budget.command("refund", context_settings=NEGATIVE_TOO)
 @click.argument("job", metavar="JOB")
 @click.argument("amount", required=False, metavar="AMOUNT")
 @click.option("--all", "everything", is_flag=True, help="Everything it was charged.")
@@ -150,7 +153,7 @@ def refund(
     return echo_changed(where.ask("budget_refund", args), as_json, quiet)
 
 
-@budget.command("observe")
+@budget.command("observe", context_settings=NEGATIVE_TOO)
 @click.argument("credits_", metavar="CREDITS")
 @click.option("--provider", required=True, metavar="NAME", help="Where the balance was read, like coda.")
 @reason_option

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--csv", "file", required=True, metavar="FILE", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--csv",
+    "file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The invoice, with a header line.",
+)
 @click.option("--provider", metavar="NAME", help="Whose invoice it is, when there are several.")
 @click.option("--unit", type=click.Choice(["cents", "dollars"]), help="What the cost column is in.")
 @output_options
