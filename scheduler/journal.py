@@ -40,6 +40,7 @@ class IntentJournal:
         self._epoch: int | None = None
         self._written = 0
         self._synced = 0
+        self._dropped = 0
         self._write_lock = threading.Lock()
         self._sync_lock = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,12 +50,7 @@ class IntentJournal:
         files = sorted(self._folder.glob("intents-*.log"))
         if not files:
             return None, []
-        found = []
-        for line in files[-1].read_bytes().split(b"\n"):
-            intent = _parse(line)
-            if intent is None:
-                break  # the torn end, or nothing: what follows a torn line was never synced either
-            found.append(intent)
+        found = [intent for line in _whole_lines(files[-1]) if (intent := _parse(line))]
         return int(files[-1].stem.partition("-")[2]), found
 
     def begin(self, epoch: int) -> None:
@@ -68,30 +64,51 @@ class IntentJournal:
     def append(self, intent: Intent) -> None:
         """Put a line on disk; returns when it is there. Raises TryAgain when it cannot be. Blocks."""
         try:
-            with self._write_lock:
-                if self._epoch != intent.epoch:
-                    self._open(intent.epoch)
-                fd = self._fd
-                assert fd is not None
-                line = _line(intent)
-                if os.write(fd, line) != len(line):
-                    raise OSError("the disk took half a line")
-                self._written += 1
-                mine = self._written
-            with self._sync_lock:
-                if self._synced < mine:
-                    upto = self._written
-                    os.fdatasync(fd)
-                    self._synced = upto
+            self._sync(self._write(intent))
         except OSError as error:
-            self.close()  # the next line starts after the torn one was cut off
             raise TryAgain(
                 f"the intent journal cannot be written: {error.strerror or error}",
                 f"nothing paid is sent without it: look at {self._folder}",
             ) from error
 
+    def _write(self, intent: Intent) -> int:
+        with self._write_lock:
+            try:
+                if self._epoch != intent.epoch:
+                    self._open(intent.epoch)
+                assert self._fd is not None
+                line = _line(intent)
+                if os.write(self._fd, line) != len(line):
+                    raise OSError("the disk took half a line")
+            except OSError:
+                # Before anybody writes behind the torn line: the next one to open the file cuts it off.
+                self._drop()
+                raise
+            self._written += 1
+            return self._written
+
+    def _sync(self, mine: int) -> None:
+        with self._sync_lock:
+            # First: a later success says nothing about lines whose own sync failed.
+            if self._dropped >= mine or self._fd is None:
+                raise OSError("its file was closed before the line was on disk")
+            if self._synced >= mine:
+                return
+            upto = self._written
+            try:
+                os.fdatasync(self._fd)
+            except OSError:
+                # What reached the disk is unknown now: whoever waits with us is told the same.
+                self._dropped = upto
+                raise
+            self._synced = upto
+
     def _open(self, epoch: int) -> None:
-        self.close()
+        if self._fd is not None:
+            with self._sync_lock:  # lines of the old epoch that still wait for their sync
+                os.fdatasync(self._fd)
+                self._synced = self._written
+        self._drop()
         path = self._folder / f"intents-{epoch:06d}.log"
         whole = sum(len(line) + 1 for line in _whole_lines(path))
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -106,17 +123,25 @@ class IntentJournal:
         self._fd, self._epoch = fd, epoch
 
     def close(self) -> None:
-        fd, self._fd, self._epoch = self._fd, None, None
-        if fd is not None:
-            os.close(fd)
+        with self._write_lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Close the file; lines that were not synced are not there, whatever the disk says later."""
+        with self._sync_lock:  # never under a sync: its number may be another file's by then
+            fd, self._fd, self._epoch = self._fd, None, None
+            self._dropped = self._written
+            if fd is not None:
+                os.close(fd)
 
 
 def _whole_lines(path: Path) -> list[bytes]:
+    """The lines up to the first that is torn; what no newline ends is torn, however well it reads."""
     if not path.exists():
         return []
     lines = []
-    for line in path.read_bytes().split(b"\n"):
+    for line in path.read_bytes().split(b"\n")[:-1]:
         if _parse(line) is None:
-            break
+            break  # what follows a torn line was never synced either
         lines.append(line)
     return lines

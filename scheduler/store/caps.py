@@ -118,7 +118,8 @@ class CapRows(Moves):
         limits = self.limits_set([window.cap.name for window, _ in wanted])
         for window, amount in sorted(wanted, key=lambda pair: pair[0].key):
             self._open(window, self.limit_in_force(window, limits), at_us)
-            if self._run(_RESERVE, {"_key": window.key, "_amount": amount}).rowcount != 1:
+            # Who needs nothing fits everywhere, as in the plan: a window above its limit refuses even zero.
+            if amount and self._run(_RESERVE, {"_key": window.key, "_amount": amount}).rowcount != 1:
                 return window
         rows = [{"attempt_id": attempt_id, "window_key": w.key, "amount": amount} for w, amount in wanted]
         if rows:
