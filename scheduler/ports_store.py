@@ -181,7 +181,7 @@ class SubmissionTx(JobMoves, FundsTx, LoadTx, Protocol):
     def clear_pause(self, backend: str, code: str | None = None) -> bool:
         """Lift the pauses of a backend or provider, or only the one for this reason."""
 
-    def forget_short_pauses(self, backend: str) -> None:
+    def forget_short_pauses(self, backend: str, now_us: int) -> None:
         """It works again: what would have ended by itself is over."""
 
 

@@ -6,12 +6,12 @@ crash in between writes it again.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import errno
 import io
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from scheduler.core.timing import iso, iso_or_none
 from scheduler.rejected import holds, note_of, put_aside, write_new
 
 _STATUS = ".status.txt"
+_LINE = re.compile(r"^(?P<before>(?:refused by [\w-]+: )?)line (?P<line>\d+): ")
 _KEPT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+=")
 
 
@@ -59,8 +60,7 @@ class Folders:
         hidden.mkdir()
         try:
             _write_folder(hidden, ended)
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(final)
+            _clear(final, iso(ended.job.created_us))
             os.rename(hidden, final)
         except OSError:
             shutil.rmtree(hidden, ignore_errors=True)
@@ -68,14 +68,14 @@ class Folders:
 
     def _write_why(self, ended: EndedJob) -> None:
         label = job_label(ended.job.batch_id, ended.job.ordinal, ended.job.batch_size)
+        name, code = safe_name(f"{label}-{ended.job.source_name}"), ended.code.encode()
         why = (
             f"Job {label} ({ended.job.name}) was rejected: it can never run as it is.\n\n"
-            f"{ended.job.reason}\n\n"
+            f"{_with_file(name, ended.job.reason or 'no reason was given')}\n\n"
             f"Backend {ended.job.backend}, {ended.job.shots} shots, {ended.job.framework}.\n"
-            "Correct the file and drop it into the inbox again."
+            "The file beside this note is the circuit as it would have run; a header is no longer in it.\n"
+            "Correct it and drop it into the inbox again."
         )
-
-        name, code = safe_name(f"{label}-{ended.job.source_name}"), ended.code.encode()
 
         def write_code(path: Path) -> None:
             if not write_new(path, code):
@@ -132,6 +132,32 @@ def _is_writable_by_us(path: Path) -> bool:
 def write_file(path: Path, text: str) -> None:
     """Write a text; half a character in what a provider said becomes an escape, never a failure."""
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _with_file(name: str, reason: str) -> str:
+    """`line 7: …` is about the file beside the note: say it as editors and people read it, `name:7: …`."""
+    return _LINE.sub(rf"\g<before>{name}:\g<line>: ", reason, count=1)
+
+
+def _clear(final: Path, received_at: str) -> None:
+    """Make place for a folder: the same job's from before a crash goes, another job's is moved aside.
+
+    Two jobs have one number when a home was given a new database and kept its results.
+    """
+    if not os.path.lexists(final):
+        return
+    try:
+        told = json.loads((final / "results.json").read_text(encoding="utf-8"))
+        same = told["provenance"]["received_at"] == received_at
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        same = False
+    if same:
+        shutil.rmtree(final)
+        return
+    number = 1
+    while os.path.lexists(earlier := final.with_name(f"{final.name}.earlier-{number}")):
+        number += 1
+    os.rename(final, earlier)
 
 
 def _write_folder(folder: Path, ended: EndedJob) -> None:

@@ -53,10 +53,11 @@ class Loaded:
     notes: tuple[str, ...]
 
     def shown(self) -> Iterator[tuple[str, object, str]]:
-        """Every key with its value and origin, for `config show`; a password in a URL is blotted out."""
+        """Every key with its value and origin, for `config show`; a secret in a URL is blotted out."""
         for key, value in _leaves_of(self.settings):
             name = dotted(key)
-            yield name, _without_password(value) if name == "store.url" else value, self.origins[name]
+            shown = _without_password(value) if name == "store.url" else _without_user(value)
+            yield name, shown, self.origins[name]
 
 
 def load_settings(home: Home, config_file: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -275,6 +276,13 @@ def _without_password(url: object) -> str:
     # A password may also stand in the query, where drivers look for it under several names: show none of it.
     place, question, _query = place.partition("?")
     return f"{scheme}{mark}{name}{colon and ':***'}{at}{place}{question and '?***'}"
+
+
+def _without_user(value: object) -> object:
+    """An address as it may be shown: what stands before its host is no part of it, and may be a token."""
+    if not isinstance(value, str) or "://" not in value or "@" not in value:
+        return value
+    return f"{value.partition('://')[0]}://***@{value.rpartition('@')[2]}"
 
 
 __all__ = [

@@ -127,7 +127,8 @@ class PollSettings(Table):
 
 
 class QuoteSettings(Table):
-    ttl_s: Seconds = 3600.0
+    #: A shorter one would have run out before the job it is for could be sent.
+    ttl_s: Annotated[float, Field(ge=10, le=86_400 * 7, allow_inf_nan=False)] = 3600.0
     tolerance: PercentText = "5 %"
 
 

@@ -17,6 +17,7 @@ from scheduler.core.spooling import WHOLE_MARK
 from scheduler.core.task import BIT_0_FIRST, CostFacts
 from scheduler.intake.spool import queue_name
 from scheduler.results import AcceptedFiles, Folders, counts_csv, results_document, safe_name
+from tests.support.disk import fill, small_disk
 
 NIGHT = "2026-11-22"
 JOB = JobRecord(
@@ -126,13 +127,37 @@ def test_writing_again_after_a_crash_changes_nothing(folders: Folders) -> None:
     assert (tree(folders.results), tree(folders.rejected)) == before
 
 
-def test_a_folder_that_cannot_be_written_leaves_no_half(folders: Folders) -> None:
-    folders.write(ENDED, NIGHT)
-    (folders.results / NIGHT / "12 bell.py").rename(folders.results / NIGHT / "aside")
-    (folders.results / NIGHT / "12 bell.py").write_text("in the way")
-    with pytest.raises(OSError, match="Not a directory"):
+def test_a_folder_that_cannot_be_written_leaves_no_half(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        folders = Folders(disk / "results", disk / "rejected")
+        (disk / "results" / NIGHT).mkdir(parents=True)
+        ballast = fill(disk, 8 * 4096)
+        with pytest.raises(OSError, match="No space left"):
+            folders.write(replace(ENDED, code="x" * 100_000), NIGHT)
+        assert list((disk / "results" / NIGHT).iterdir()) == []
+        ballast.unlink()
         folders.write(ENDED, NIGHT)
-    assert sorted(p.name for p in (folders.results / NIGHT).iterdir()) == ["12 bell.py", "aside"]
+        assert [path.name for path in (disk / "results" / NIGHT).iterdir()] == ["12 bell.py"]
+
+
+def test_results_of_an_earlier_database_are_moved_aside(folders: Folders) -> None:
+    """A home that was given a new database counts from 1 again; what stands under 1 was paid for."""
+    for number in range(3):
+        folders.write(ended(created_us=JOB.created_us + number * 1_000_000), NIGHT)
+    assert sorted(path.name for path in (folders.results / NIGHT).iterdir()) == [
+        "12 bell.py",
+        "12 bell.py.earlier-1",
+        "12 bell.py.earlier-2",
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"provenance": 3}'])
+def test_a_folder_that_says_nothing_of_its_job_is_moved_aside(folders: Folders, content: str) -> None:
+    folder = folders.results / NIGHT / "12 bell.py"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(content)
+    folders.write(ENDED, NIGHT)
+    assert (folders.results / NIGHT / "12 bell.py.earlier-1/results.json").read_text() == content
 
 
 @pytest.mark.parametrize(
@@ -163,6 +188,20 @@ def test_a_job_that_can_never_run_has_its_reason_in_rejected_too(folders: Folder
     why = (folders.rejected / "12-bell.py.WHY.txt").read_text()
     assert "refused by coda: too many qubits" in why
     assert "Job 12 (bell.py) was rejected" in why
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("line 225: 'q' is not defined", "12-bell.py:225: 'q' is not defined"),
+        ("refused by local: line 3: no gate 'x'", "refused by local: 12-bell.py:3: no gate 'x'"),
+        ("40 qubits; at most 24 on line 7: really", "40 qubits; at most 24 on line 7: really"),
+        (None, "no reason was given"),
+    ],
+)
+def test_a_line_is_told_with_the_file_it_is_in(folders: Folders, reason: str | None, told: str) -> None:
+    folders.write(ended(state=JobState.REJECTED, reason=reason), NIGHT)
+    assert f"\n\n{told}\n\n" in (folders.rejected / "12-bell.py.WHY.txt").read_text()
 
 
 @pytest.mark.parametrize("name", ["12-bell.py", "12-bell.py.WHY.txt"])

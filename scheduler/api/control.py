@@ -21,6 +21,8 @@ from scheduler.intake.spool import user_name
 
 #: A submitted JSONL file of 100,000 jobs, base64 around it.
 LARGEST_REQUEST_BYTES = 256 * 1024 * 1024
+#: Seconds a stop waits for questions that are being asked: a caller who never ends his delays it no longer.
+SHUTDOWN_S = 2.0
 _CREDENTIALS = struct.Struct("3i")
 _DESK = web.AppKey("desk", Desk)
 _HTTP_STATUS = {2: 400, 3: 404, 4: 403, 5: 402, 6: 409, 65: 422, 69: 503, 75: 503, 78: 500, 124: 504}
@@ -37,12 +39,9 @@ async def _answer(request: web.Request) -> web.Response:
     desk = request.app[_DESK]
     operation = request.match_info["operation"]
     try:
-        try:
-            given = json.loads(await request.read() or b"{}")
-        except ValueError as error:
-            return _refusal(400, "usage", f"the request is not JSON: {error}", "", 2)
-        if not isinstance(given, dict):
-            return _refusal(400, "usage", "the request must be a JSON object", "", 2)
+        given = await _read(request)
+        if isinstance(given, web.Response):
+            return given
         result = await answer(desk, Caller(_peer(request)), operation, given)
     except NightshotError as error:
         status = _HTTP_STATUS.get(error.exit_code, 500)
@@ -55,6 +54,26 @@ async def _answer(request: web.Request) -> web.Response:
             500, "failed", f"nightshot failed at {operation}: {error!r}", "see the daemon's log", 1
         )
     return web.json_response({"ok": True, "result": result}, dumps=_dumps)
+
+
+async def _read(request: web.Request) -> dict[str, Any] | web.Response:
+    """The request's JSON object, or what is wrong with it."""
+    too_large = f"the request is larger than {LARGEST_REQUEST_BYTES >> 20} MiB"
+    if (request.content_length or 0) > LARGEST_REQUEST_BYTES:
+        return _refusal(413, "usage", too_large, "hand over fewer files at a time", 2)
+    try:
+        given = json.loads(await request.read() or b"{}")
+    except web.HTTPRequestEntityTooLarge:
+        return _refusal(413, "usage", too_large, "hand over fewer files at a time", 2)
+    except ValueError as error:
+        return _refusal(400, "usage", f"the request is not JSON: {error}", "", 2)
+    except RecursionError:
+        return _refusal(400, "usage", "the request is JSON nested too deep for anything asked here", "", 2)
+    return (
+        given
+        if isinstance(given, dict)
+        else _refusal(400, "usage", "the request must be a JSON object", "", 2)
+    )
 
 
 def _dumps(value: Any) -> str:
@@ -80,7 +99,9 @@ def _peer(request: web.Request) -> str:
 async def serve_control(desk: Desk, path: Path, address: str) -> web.AppRunner:
     """Listen on the socket, mode 0660; a socket a dead daemon left is replaced (the home's lock is ours)."""
     path.unlink(missing_ok=True)
-    runner = web.AppRunner(control_app(desk), access_log=None, handle_signals=False)
+    runner = web.AppRunner(
+        control_app(desk), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S
+    )
     await runner.setup()
     await web.UnixSite(runner, address).start()
     path.chmod(0o660)

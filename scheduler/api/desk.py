@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from scheduler.core.job import BatchSpec
 from scheduler.core.roles import Role, Roles
 from scheduler.errors import NotAllowed, UsageError
 from scheduler.intake.document import Defaults
 from scheduler.ports import Kit
+
+
+def _whole_characters(text: str) -> str:
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("has half a character or a NUL in it, which no name here has")
+    return text
+
+
+#: A name that rows are looked up by: what a database cannot hold is nothing's name.
+Name = Annotated[str, AfterValidator(_whole_characters)]
+#: A number of a row.
+Number = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Args(BaseModel):

@@ -15,5 +15,12 @@ understood completely or refused with the file, the line, the problem and the fi
     problems.py    problems collected, and values made fit for a sentence
     formats.py     where a value stands in a document
     schema.py      the JSON Schema published for editors
-    spool.py       the directory protocol
+    spool.py       the directory protocol, step by step
+    lookout.py     one pass over the inbox: what is complete, what waits, what is refused unopened
+    claims.py      files taken by rename, and what a crash left of that
+    taking.py      a claimed file -> a batch or a reason
+    inbox.py       files and folders of strangers: listed, opened, read and moved without following a link
+    notes.py       files that stay in the inbox, each told about once
+    owners.py      whose files are taken, and what their users are called
+    watch.py       hears about files the moment they come; only a hint
 """

@@ -56,11 +56,11 @@ def _size(path: Path) -> int:
         return 0
 
 
-def claim_file(inbox: Path, path: str, claimed: Path, key: str) -> Claim:
+def claim_file(inbox: Path | int, path: str, claimed: Path, key: str) -> Claim:
     """Take one file by rename. Raises OSError (FileNotFoundError: somebody else was quicker)."""
     name = path.rpartition("/")[2]
     taken = f"{key}~{short_name(name)}"
-    move_out(inbox, path, claimed / taken)
+    move_out(inbox, path, f"{claimed}/{taken}")
     return Claim(key, name, claimed, taken)
 
 

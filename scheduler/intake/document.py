@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Callable, Mapping
 
 from pydantic import ValidationError
@@ -24,6 +25,9 @@ from scheduler.intake.spec import Defaults, size_problem, spec_of
 
 __all__ = ["SUFFIXES", "Defaults", "is_manifest", "read_document", "referenced_files", "suffix_of"]
 
+#: The word itself, or an escape that could spell a letter of it: \u, \U, \x, or a YAML line break within it.
+#: The others (\n, \") stand in every circuit that is written into a manifest.
+_MAY_NAME_CIRCUITS = re.compile(rb"circuit|\\[uUx\r\n\xc2\xe2]")
 #: What a header block may add to the size of a circuit file.
 _HEADER_BYTES_MAX = 64 * 1024
 
@@ -58,7 +62,7 @@ def read_document(
 
 def referenced_files(name: str, data: bytes) -> tuple[str, ...]:
     """Return the circuit files that a manifest refers to, in order; empty when it has none or is wrong."""
-    if not is_manifest(name) or (b"circuit" not in data and b"\\" not in data):
+    if not is_manifest(name) or not _MAY_NAME_CIRCUITS.search(data):
         return ()
     limits = Defaults()
     try:

@@ -9,8 +9,10 @@ FIFO's writer, and checked again on the descriptor that is read.
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -151,10 +153,29 @@ def _seen(path: str, info: os.stat_result) -> Seen:
 
 
 @contextmanager
-def folder_below(folder: Path, relative: str) -> Iterator[tuple[int, str]]:
-    """Yield the descriptor of the folder in which `relative` stands, and its last name. Raises OSError."""
-    *folders, name = relative.split("/")
+def opened(folder: Path) -> Iterator[int]:
+    """Yield the descriptor of a folder: a group of files is worth opening it once. Raises OSError."""
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield at
+    finally:
+        os.close(at)
+
+
+@contextmanager
+def folder_below(folder: Path | int, relative: str) -> Iterator[tuple[int, str]]:
+    """Yield the descriptor of the folder in which `relative` stands, and its last name. Raises OSError.
+
+    `folder` is a path or the descriptor of an open folder, which stays open.
+    """
+    *folders, name = relative.split("/")
+    if isinstance(folder, int):
+        if not folders:
+            yield folder, name
+            return
+        at = os.dup(folder)
+    else:
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for step in folders:
             deeper = os.open(step, _OPEN_FOLDER, dir_fd=at)
@@ -165,7 +186,7 @@ def folder_below(folder: Path, relative: str) -> Iterator[tuple[int, str]]:
         os.close(at)
 
 
-def open_below(folder: Path, relative: str) -> int:
+def open_below(folder: Path | int, relative: str) -> int:
     """Open a file below `folder` without following any link on the way. Raises OSError."""
     with folder_below(folder, relative) as (at, name):
         return os.open(name, _OPEN, dir_fd=at)
@@ -177,16 +198,27 @@ def look_below(folder: Path, relative: str) -> os.stat_result:
         return os.stat(name, dir_fd=at, follow_symlinks=False)
 
 
-def may_read(folder: Path, relative: str) -> bool:
-    """False when the permissions of a file keep us from reading it. Raises OSError when it is gone."""
-    with folder_below(folder, relative) as (at, name):
-        if os.access(name, os.R_OK, dir_fd=at):
-            return True
-        os.stat(name, dir_fd=at, follow_symlinks=False)  # access() says no to what is gone, too
-        return False
+def is_being_written(folder: Path | int, relative: str) -> bool:
+    """True while some process has the file open for writing, as far as the kernel tells us.
+
+    A writer may pause for longer than any quiet time: a copy over a network that stalls. The kernel tells it
+    by granting a read lease, or not. Raises OSError when the file cannot be opened for reading.
+    """
+    fd = open_below(folder, relative)
+    try:
+        # Somebody who opens the file in this very moment makes the kernel send the signal set here: SIGURG,
+        # which is ignored by default, and not SIGIO, which would end the process.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN  # else: not our file, or a file system without leases
+    finally:
+        os.close(fd)
+    return False
 
 
-def move_out(folder: Path, relative: str, target: Path) -> None:
+def move_out(folder: Path | int, relative: str, target: Path | str) -> None:
     """Rename something below `folder` to `target`, through no link on the way. Raises OSError."""
     with folder_below(folder, relative) as (at, name):
         os.rename(name, target, src_dir_fd=at)
@@ -231,7 +263,9 @@ class Content:
     uid: int
 
 
-def read_claimed(folder: Path, relative: str, rules: FileRules, owner_name: Callable[[int], str]) -> Content:
+def read_claimed(
+    folder: Path | int, relative: str, rules: FileRules, owner_name: Callable[[int], str]
+) -> Content:
     """Read a claimed file whole. Raises SpecError for what is not taken, OSError for the disk."""
     try:
         fd = open_below(folder, relative)
@@ -249,7 +283,7 @@ def read_claimed(folder: Path, relative: str, rules: FileRules, owner_name: Call
         )
         if refusal is not None:
             raise refusal
-        data = _read_all(fd, size)
+        data = read_all(fd, size)
         after = os.fstat(fd)
         if len(data) != size or (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
             raise SpecError(
@@ -261,11 +295,14 @@ def read_claimed(folder: Path, relative: str, rules: FileRules, owner_name: Call
         os.close(fd)
 
 
-def _read_all(fd: int, size: int) -> bytes:
+def read_all(fd: int, size: int) -> bytes:
     """Read up to one byte more than the size that was promised, in as few calls as the kernel allows."""
-    chunks = []
-    left = size + 1
-    while left > 0 and (chunk := os.read(fd, left)):
+    data = os.read(fd, size + 1)
+    if len(data) == size:
+        return data  # one more was asked for, so that was the end
+    chunks = [data]
+    left = size + 1 - len(data)
+    while data and left > 0 and (chunk := os.read(fd, left)):
         chunks.append(chunk)
         left -= len(chunk)
     return b"".join(chunks)

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from scheduler.core.spooling import Look, is_complete
 from scheduler.errors import SpecError
 from scheduler.intake.document import is_manifest
-from scheduler.intake.inbox import Seen, is_gone, may_read, move_out, scan
+from scheduler.intake.inbox import Seen, is_being_written, is_gone, move_out, scan
 from scheduler.intake.notes import Notes
 from scheduler.intake.owners import user_name
 from scheduler.intake.problems import printable
 from scheduler.intake.taking import SpoolPlan
 from scheduler.ports import Kit
 from scheduler.rejected import put_aside
+
+#: A file that is open for writing and was not changed for so long is told about.
+LONG_UNCHANGED_NS = 60 * 10**9
 
 
 @dataclass(slots=True)
@@ -76,8 +79,11 @@ class Lookout:
         else:
             self._before = {path: look for path, look in self._before.items() if looks.get(path) == look}
 
-    def may_take(self, seen: Seen) -> bool:
-        """Refuse what is no job file without opening it, and leave alone what we may not read."""
+    def may_take(self, seen: Seen, inbox: int) -> bool:
+        """Refuse what is no job file without opening it, and leave alone what we may not read.
+
+        `inbox` is the descriptor of the open folder.
+        """
         refusal = self.plan.files.refuse(
             seen.mode, seen.uid, seen.links, seen.look.size_bytes, user_name(seen.uid)
         )
@@ -85,14 +91,24 @@ class Lookout:
             if refusal is not None:
                 self._refuse(seen, refusal)
                 return False
-            if may_read(self.plan.inbox, seen.path):
+            if not is_being_written(inbox, seen.path):
                 return True
+            self._wait_for_writer(seen)
+        except PermissionError:
             why = "the service may not read it, so it was left in the inbox"
             self.notes.tell(seen.path, f"{why}\n  chmod g+r it, or use: nightshot submit FILE")
         except OSError as error:
             if not is_gone(error):
                 self.notes.tell(seen.path, f"it was left in the inbox: {error.strerror}")
         return False
+
+    def _wait_for_writer(self, seen: Seen) -> None:
+        """Its end wakes the watcher; one that has written nothing for long may have been forgotten."""
+        if self.kit.clock.now_us() * 1000 - seen.look.mtime_ns < LONG_UNCHANGED_NS:
+            self.waiting.add(seen.path)
+        else:
+            why = "some program still has it open for writing, so it was left in the inbox"
+            self.notes.tell(seen.path, f"{why}\n  end that program; the file is taken when it is closed")
 
     def _refuse(self, seen: Seen, refusal: SpecError) -> None:
         """Move a file to `rejected/` straight from the inbox. Raises OSError when it is gone."""

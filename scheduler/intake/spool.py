@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from scheduler.core.job import BatchSpec
@@ -20,12 +21,21 @@ from scheduler.core.records import Received
 from scheduler.errors import SpecError
 from scheduler.intake.claims import Claim, claim_file, claim_with_circuits, left_behind
 from scheduler.intake.document import is_manifest, referenced_files
-from scheduler.intake.inbox import Seen, free_bytes, is_gone, open_below, sync_folder
+from scheduler.intake.inbox import (
+    Seen,
+    free_bytes,
+    is_being_written,
+    is_gone,
+    open_below,
+    opened,
+    read_all,
+    sync_folder,
+)
 from scheduler.intake.lookout import Lookout
 from scheduler.intake.notes import Notes
 from scheduler.intake.owners import owner_test, user_name
 from scheduler.intake.problems import printable
-from scheduler.intake.taking import SpoolPlan, Taken, mistake, read_claim
+from scheduler.intake.taking import SpoolPlan, Taken, mistake, read_claims
 from scheduler.ports import Kit
 from scheduler.rejected import put_aside, short_name
 
@@ -49,6 +59,8 @@ class Spool:
     _troubles: dict[str, str] = field(default_factory=dict)
     _ready: list[Seen] = field(default_factory=list)
     _left: list[Claim] = field(default_factory=list)
+    #: Claimed and read already, while the group before was being committed.
+    _ahead: list[Taken] = field(default_factory=list)
     #: When `claimed/` is to be looked through (monotonic; 0 is at once); None while nothing is left there.
     _left_due_s: float | None = 0.0
 
@@ -59,13 +71,21 @@ class Spool:
     async def step(self) -> int:
         """Take what is complete, at most a group of files; returns how many were settled."""
         try:
-            taken = await asyncio.to_thread(self._take)
+            taken, self._ahead = self._ahead, []
+            taken = taken or await asyncio.to_thread(self._take)
             if not taken:
                 if self._ready:
                     self.kit.wake("ingest")  # nothing of this group could be taken; there are others
                 return 0
-            received = await self._receive(taken)
+            # While this group is being committed, the next one is claimed and read.
+            ahead = asyncio.create_task(asyncio.to_thread(self._take_ahead))
+            try:
+                received = await self._receive(taken)
+            finally:
+                # Also after a failure: whatever it claims is in `claimed/` before that is looked through.
+                await asyncio.gather(ahead, return_exceptions=True)
             await asyncio.to_thread(self._put_away, taken, received)
+            self._ahead = ahead.result()
         except BaseException:
             self._left_due_s = 0.0  # what was claimed is in `claimed/`, and taken up from there
             raise
@@ -89,7 +109,7 @@ class Spool:
     @property
     def unread(self) -> bool:
         """True while there are files that were found complete, or left behind, and are not taken yet."""
-        return bool(self._ready or self._left) or self._left_due_s == 0.0
+        return bool(self._ready or self._ahead or self._left) or self._left_due_s == 0.0
 
     @property
     def troubles(self) -> dict[str, str]:
@@ -126,12 +146,18 @@ class Spool:
     def _take(self) -> list[Taken]:
         left = self._next_left()
         if left:
-            return [read_claim(self.kit, self.plan, claim) for claim in left]
-        claims = [claim for each in self._next_ready() if (claim := self._claim(each)) is not None]
+            return read_claims(self.kit, self.plan, left)
+        claims = self._claim_group(self._next_ready())
         if claims:
             # A file that came back to the inbox after a power cut would be a second batch.
             sync_folder(self.plan.claimed)
-        return [read_claim(self.kit, self.plan, claim) for claim in claims]
+        return read_claims(self.kit, self.plan, claims)
+
+    def _take_ahead(self) -> list[Taken]:
+        """The next group of the same scan; never from `claimed/`, where the present group still is."""
+        if not self._ready or self._left or self._left_due_s is not None:
+            return []
+        return self._take()
 
     def _next_left(self) -> list[Claim]:
         """A group of what an earlier process, or an earlier step that failed, left in `claimed/`."""
@@ -158,7 +184,7 @@ class Spool:
             self._make(self.plan.inbox)
             return []
         self._over("inbox")
-        if not ready or not self._has_room():
+        if not self._has_room():
             self._ready = []
             return []
         count = _fitting(min(s.look.size_bytes, self.plan.files.max_file_bytes) for s in ready[:GROUP])
@@ -197,21 +223,33 @@ class Spool:
         except OSError:
             pass  # the trouble is already told; the next scan tries again
 
-    def _claim(self, seen: Seen) -> Claim | None:
+    def _claim_group(self, group: list[Seen]) -> list[Claim]:
+        if not group:
+            return []
+        try:
+            with opened(self.plan.inbox) as inbox:
+                return [claim for each in group if (claim := self._claim(each, inbox)) is not None]
+        except OSError as error:
+            self._trouble("inbox", f"the inbox cannot be read: {error.strerror}: {self.plan.inbox}")
+            return []
+
+    def _claim(self, seen: Seen, inbox: int) -> Claim | None:
         key = f"{self.kit.clock.now_us():016x}{secrets.token_hex(4)}"
-        inbox, claimed = self.plan.inbox, self.plan.claimed
+        claimed = self.plan.claimed
         waiting = self._lookout.waiting
         if seen.path in waiting:
             return None  # a circuit of a manifest that waits for another circuit
-        if not self._lookout.may_take(seen):
+        if not self._lookout.may_take(seen, inbox):
             return None
         try:
-            circuits = self._circuits_of(seen) if is_manifest(seen.path) else []
-            if not waiting.isdisjoint(circuits):
+            circuits = self._circuits_of(seen, inbox) if is_manifest(seen.path) else []
+            if not waiting.isdisjoint(circuits) or any(_is_open(inbox, each) for each in circuits):
                 waiting.update(circuits, [seen.path])
                 return None
             if circuits:
-                claim = claim_with_circuits(inbox, seen.path, seen.uid, circuits, claimed, key, user_name)
+                claim = claim_with_circuits(
+                    self.plan.inbox, seen.path, seen.uid, circuits, claimed, key, user_name
+                )
             else:
                 claim = claim_file(inbox, seen.path, claimed, key)
         except OSError as error:
@@ -222,14 +260,22 @@ class Spool:
         self._notes.forget(seen.path)
         return claim
 
-    def _circuits_of(self, seen: Seen) -> list[str]:
+    def _circuits_of(self, seen: Seen, inbox: int) -> list[str]:
         """Paths, relative to the inbox, of the circuit files a manifest refers to."""
-        with os.fdopen(open_below(self.plan.inbox, seen.path), "rb") as file:
-            names = referenced_files(seen.path, file.read(self.plan.files.max_file_bytes))
+        fd = open_below(inbox, seen.path)
+        try:
+            data = read_all(fd, min(os.fstat(fd).st_size, self.plan.files.max_file_bytes))
+        finally:
+            os.close(fd)
+        names = referenced_files(seen.path, data)
         folder = seen.path.rpartition("/")[0]
         return [f"{folder}/{name}" if folder else name for name in names]
 
     def _put_away(self, taken: list[Taken], received: dict[str, Received]) -> None:
+        try:
+            self.plan.queue.mkdir(exist_ok=True)
+        except OSError:
+            pass  # each file that cannot be moved there tells why
         for each in taken:
             answer = received.get(each.claim.key)
             try:
@@ -243,14 +289,18 @@ class Spool:
                 self.kit.log("a claimed file is gone", file=printable(each.claim.name))
 
     def _move_to_queue(self, claim: Claim, batch_id: int) -> None:
+        target = f"{self.plan.queue}/{queue_name(batch_id, claim.name)}"
         try:
-            self.plan.queue.mkdir(exist_ok=True)
             if claim.whole is None:
-                _make_read_only(claim.at)
-            os.rename(claim.moved_as, self.plan.queue / queue_name(batch_id, claim.name))
-        except FileNotFoundError:
-            raise
+                # Strings, not paths: of a folder full of files their joining was a tenth of all work.
+                source = f"{claim.folder}/{claim.path}"
+                _make_read_only(source)
+                os.rename(source, target)
+            else:
+                os.rename(claim.whole, target)
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not os.path.lexists(claim.moved_as):
+                raise
             self._put_away_later("queue", f"batch {batch_id} is queued, but its file", claim, error)
         else:
             self._over("queue")
@@ -287,7 +337,14 @@ def queue_name(batch_id: int, name: str) -> str:
     return f"{batch_id}-{short_name(name)}"
 
 
-def _make_read_only(path: Path) -> None:
+def _is_open(inbox: int, circuit: str) -> bool:
+    try:
+        return is_being_written(inbox, circuit)
+    except OSError:
+        return False  # missing or closed to us: reading the manifest tells
+
+
+def _make_read_only(path: str) -> None:
     try:
         os.chmod(path, 0o444)
     except PermissionError:
@@ -318,10 +375,12 @@ def _why_not_claimed(error: OSError) -> str:
 def resolver(backend_name: Callable[[str], str]) -> Callable[[BatchSpec], BatchSpec]:
     """Replace what people write as a backend by its full name. Raises SpecError naming the unknown one."""
 
+    full_name = lru_cache(maxsize=256)(backend_name)
+
     def resolve(spec: BatchSpec) -> BatchSpec:
         names = {job.backend for job in spec.jobs}
         try:
-            full = {name: backend_name(name) for name in names}
+            full = {name: full_name(name) for name in names}
         except ValueError as error:
             raise SpecError(str(error), file=spec.name) from None
         return replace(spec, jobs=tuple(replace(job, backend=full[job.backend]) for job in spec.jobs))

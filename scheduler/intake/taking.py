@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from scheduler.core.records import ReceivedBatch
 from scheduler.errors import SpecError, TryAgain
 from scheduler.intake.claims import Claim
 from scheduler.intake.document import Defaults, read_document
-from scheduler.intake.inbox import FileRules, is_gone, read_claimed
+from scheduler.intake.inbox import FileRules, is_gone, opened, read_claimed
 from scheduler.intake.owners import user_name
 from scheduler.intake.problems import printable
 from scheduler.ports import Kit
@@ -56,10 +56,24 @@ def mistake(kit: Kit, claim: Claim, doing: str, error: Exception) -> SpecError:
     )
 
 
-def read_claim(kit: Kit, plan: SpoolPlan, claim: Claim) -> Taken:
-    """Read a claimed file and its circuits. Raises TryAgain when it is our turn to have trouble. Blocks."""
+def read_claims(kit: Kit, plan: SpoolPlan, claims: Sequence[Claim]) -> list[Taken]:
+    """Read what was claimed together. Raises TryAgain. Blocks."""
+    if not claims:
+        return []
     try:
-        return Taken(claim, batch=_batch_of(kit, plan, claim))
+        with opened(plan.claimed) as claimed:
+            return [read_claim(kit, plan, claim, claimed) for claim in claims]
+    except OSError as error:
+        raise TryAgain(f"{plan.claimed} cannot be read now: {error.strerror}") from error
+
+
+def read_claim(kit: Kit, plan: SpoolPlan, claim: Claim, claimed: int | None = None) -> Taken:
+    """Read a claimed file and its circuits. Raises TryAgain when it is our turn to have trouble. Blocks.
+
+    `claimed` is the descriptor of the folder of claims when it is open already.
+    """
+    try:
+        return Taken(claim, batch=_batch_of(kit, plan, claim, claimed))
     except SpecError as problem:
         if problem.file:
             return Taken(claim, problem=problem)
@@ -78,13 +92,14 @@ def read_claim(kit: Kit, plan: SpoolPlan, claim: Claim) -> Taken:
         return Taken(claim, problem=mistake(kit, claim, "reading", error))
 
 
-def _batch_of(kit: Kit, plan: SpoolPlan, claim: Claim) -> ReceivedBatch:
-    content = read_claimed(claim.folder, claim.path, plan.files, user_name)
-    most = min(plan.files.max_file_bytes, plan.defaults.max_code_bytes)
-    rules = replace(plan.files, max_file_bytes=most)
+def _batch_of(kit: Kit, plan: SpoolPlan, claim: Claim, claimed: int | None) -> ReceivedBatch:
+    place = claim.folder if claimed is None or claim.whole is not None else claimed
+    content = read_claimed(place, claim.path, plan.files, user_name)
     folder = claim.path.rpartition("/")[0]
 
     def circuit(name: str) -> bytes:
+        most = min(plan.files.max_file_bytes, plan.defaults.max_code_bytes)
+        rules = replace(plan.files, max_file_bytes=most)
         path = f"{folder}/{name}" if folder else name
         if why := claim.not_taken.get(path):
             raise SpecError(why, file=printable(name))
@@ -94,7 +109,9 @@ def _batch_of(kit: Kit, plan: SpoolPlan, claim: Claim) -> ReceivedBatch:
             raise SpecError(problem.problem, file=printable(name), hint=problem.hint) from None
         except OSError as error:
             if is_gone(error):
-                raise SpecError(f"{printable(name)} is not beside this file in the inbox") from None
+                raise SpecError(
+                    f"{printable(name)} is not beside this file in the inbox: drop both together"
+                ) from None
             raise
 
     spec = plan.resolve(read_document(claim.name, content.data, plan.defaults, circuit))

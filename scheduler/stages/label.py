@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from scheduler.errors import TryAgain
 from scheduler.ports import Kit, QueueFolder
 
 #: Batches looked at in one step; the next step goes on with the others.
@@ -16,14 +17,18 @@ class Labelling:
     kit: Kit
     folder: QueueFolder
     _said: dict[int, str] = field(default_factory=dict)
+    _trouble: TryAgain | None = None
 
     async def step(self) -> int:
+        self._trouble = None
         present = await asyncio.to_thread(self.folder.batches)
         changed = 0
         for first in range(0, len(present), GROUP):
             ids = present[first : first + GROUP]
             counts = await self.kit.store.read(lambda tx, ids=ids: tx.open_batch_counts(ids))  # type: ignore[misc]
             changed += await asyncio.to_thread(self._apply, ids, counts)
+        if self._trouble is not None:
+            raise self._trouble
         return changed
 
     def _apply(self, ids: list[int], counts: dict[int, dict[str, int]]) -> int:
@@ -35,20 +40,24 @@ class Labelling:
                 changed += 1
                 continue
             line = label_of(batch_id, counts[batch_id])
-            if self._said.get(batch_id) == line:
+            if self._trouble is not None or self._said.get(batch_id) == line:
                 continue
             try:
                 self.folder.label(batch_id, line)
             except OSError as error:
-                self.kit.log("label not written", batch=batch_id, error=str(error))
-                return changed
+                # Go on with what has ended: taking files away works on a full disk, and makes room.
+                self._trouble = TryAgain(
+                    f"the lines beside the files in queue/ cannot be written: {error.strerror}",
+                    "nothing waits for them; nightshot status tells the same",
+                )
+                continue
             self._said[batch_id] = line
             changed += 1
         return changed
 
 
 def label_of(batch_id: int, counts: dict[str, int]) -> str:
-    """`12: 3 waiting, 1 running. Why: nightshot show 12`."""
+    """`12: 3 waiting, 1 running. Ask: nightshot jobs --batch 12`."""
     told = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(counts.items()))
     ask = f"nightshot show {batch_id}" if sum(counts.values()) == 1 else f"nightshot jobs --batch {batch_id}"
     return f"{batch_id}: {told}. Ask: {ask}"

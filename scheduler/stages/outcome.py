@@ -57,7 +57,7 @@ def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rul
         sentence = f"accepted by {sent.provider} as {outcome.provider_job_id}"
         tx.move_job(sent.job_id, JobEvent.ACCEPTED, now_us, sentence)
         tx.record_breaker(sent.backend, Relief.ACCEPTED, now_us, rules.breaker)
-        tx.forget_short_pauses(sent.backend)
+        tx.forget_short_pauses(sent.backend, now_us)
         _cover_cost(tx, sent, outcome, now_us)
         return "accepted"
     if record_contradiction(tx, sent.attempt_id, sent.backend, outcome, rules, now_us) is not None:

@@ -16,7 +16,7 @@ from scheduler.core.intents import Disagreement, Intent, compare
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent
 from scheduler.core.records import LostAttempt
 from scheduler.core.task import Accepted, CannotTell, Evidence, Found, NeverArrived, NotSent, Outcome, Unknown
-from scheduler.ports import IntentLog, Kit, ReplyFiles
+from scheduler.ports import IntentLog, Kit, Provider, ReplyFiles
 from scheduler.ports_store import ReconcileTx
 from scheduler.stages.outcome import Sent, record_contradiction, record_outcome
 
@@ -118,7 +118,7 @@ class Reconciling:
             provider = self.kit.provider_of(attempt.backend)
             if provider is None:
                 continue
-            evidence = await provider.find(attempt.attempt_id)
+            evidence = await self._ask(provider, attempt)
             moved += await self.kit.store.write(
                 lambda tx, a=attempt, e=evidence: self._apply(tx, a, e)  # type: ignore[misc]
             )
@@ -126,6 +126,13 @@ class Reconciling:
             for stage in ("poll", "admit"):
                 self.kit.wake(stage)
         return moved
+
+    async def _ask(self, provider: Provider, lost: LostAttempt) -> Evidence:
+        try:
+            return await provider.find(lost.attempt_id)
+        except Exception as error:  # noqa: BLE001 - one provider's failure must not keep the daemon from starting
+            self.kit.log("no evidence", attempt=lost.attempt_id, error=repr(error))
+            return CannotTell(str(error))
 
     def _apply(self, tx: ReconcileTx, lost: LostAttempt, evidence: Evidence) -> int:
         now_us = self.kit.clock.now_us()

@@ -89,8 +89,9 @@ class Submitting:
     async def _carry(self, attempt: PreparedAttempt) -> None:
         provider = self.kit.provider_of(attempt.backend)
         rules = self.kit.rules.backend(attempt.backend)
-        if provider is None or rules is None:
-            await self._give_up(attempt, f"provider of {attempt.backend} is no longer configured")
+        if provider is None or rules is None or not rules.enabled:
+            what = "switched off" if rules else "no longer configured"
+            await self._give_up(attempt, f"{attempt.backend} is {what}")
             return
         try:
             slot = await asyncio.to_thread(self.replies.reserve)
@@ -125,8 +126,9 @@ class Submitting:
         except _NotNow as why:
             await self._give_up(attempt, str(why))
         except TryAgain as trouble:
-            self.kit.log("intent not written", attempt=attempt.attempt_id, reason=trouble.message)
+            # The commit may have been done and only its answer lost: the attempt is ended either way.
             await self.kit.clock.sleep(_WRITE_AGAIN_S)
+            await self._give_up(attempt, f"its intent was not written for certain: {trouble.message}")
         return None
 
     def _commit_intent(self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool) -> Intended | None:

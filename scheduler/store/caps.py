@@ -139,20 +139,20 @@ class CapRows(Moves):
 
     def release_caps(self, attempt_id: str) -> None:
         """Give everything back that an attempt holds; it used nothing."""
-        for row in self._run(_PARTS_OF, {"_id": attempt_id}).all():
+        for row in list(self._run(_PARTS_OF, {"_id": attempt_id})):
             self._run(_RELEASE, {"_key": row.window_key, "_amount": row.amount})
             self._run(_SETTLE_PART, {"_id": attempt_id, "_key": row.window_key, "_used": 0})
 
     def raise_caps(self, attempt_id: str, measure: Measure, amount: int) -> None:
         """Let every window know of a use above its hold; what exceeds a limit is excused, not refused."""
-        for row in self._run(_PARTS_OF, {"_id": attempt_id}).all():
+        for row in list(self._run(_PARTS_OF, {"_id": attempt_id})):
             if row.measure == measure.value and amount > row.amount:
                 self._run(_RAISE, {"_key": row.window_key, "_excess": amount - row.amount})
                 self._run(_RAISE_PART, {"_id": attempt_id, "_key": row.window_key, "_amount": amount})
 
     def settle_caps(self, attempt_id: str, used: Mapping[Measure, int | None]) -> None:
         """Turn what an attempt holds into what it used, each exactly once; None: all that was held."""
-        for row in self._run(_PARTS_OF, {"_id": attempt_id}).all():
+        for row in list(self._run(_PARTS_OF, {"_id": attempt_id})):
             known = used.get(Measure(row.measure))
             amount = row.amount if known is None else known
             values = {"_key": row.window_key, "_amount": row.amount, "_used": amount}

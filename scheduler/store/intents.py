@@ -34,7 +34,7 @@ class IntentRows(Moves):
         row = self._run(_NEXT, {"_node": NODE}).first()
         if row is None:
             self.insert_ignoring(intent_marks, [{"node": NODE, "epoch": 1, "sequence": 0}])
-            row = self._run(_NEXT, {"_node": NODE}).one()
+            row = self._run(_NEXT, {"_node": NODE}).first()
         values = {"_id": attempt_id, "_epoch": row.epoch, "_sequence": row.sequence}
         self._run(_NUMBER, values)
         return Intent(row.epoch, row.sequence, attempt_id, at_us)

@@ -23,6 +23,8 @@ async def database_lock(url: str) -> AsyncIterator[None]:
     """Hold the database for one daemon inside the block. Raises TryAgain when another daemon has it."""
     path = sqlite_path(url)
     if path is not None:
+        # By its own name: two homes may call one file by different ones, through links.
+        path = path.resolve()
         with file_lock(path.with_name(f"{path.name}.lock"), f"the database {path}"):
             yield
         return

@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    CursorResult,
     Executable,
     Table,
     bindparam,
@@ -32,7 +31,7 @@ from scheduler.core.lifecycle import (
     JobState,
     job_states_before,
 )
-from scheduler.store.compiled import NO_VALUES, Values, run
+from scheduler.store.compiled import NO_VALUES, Answer, Values, run
 from scheduler.store.schema import job_events, jobs, pauses, sequences
 
 
@@ -53,6 +52,9 @@ def targets_of(event: JobEvent) -> JobState:
 
 
 _EVENTS = insert(job_events)
+_FORGET = pauses.delete().where(
+    pauses.c.backend == bindparam("_backend"), pauses.c.until_us <= bindparam("_now")
+)
 _SOURCES = {event: sorted(job_states_before(event)) for event in JobEvent}
 _MOVE_ONE = {
     event: update(jobs)
@@ -104,9 +106,7 @@ class Moves:
     def __init__(self, connection: Connection) -> None:
         self._c = connection
 
-    def _run(
-        self, statement: Executable, values: Values | Sequence[Values] = NO_VALUES
-    ) -> CursorResult[*tuple[Any, ...]]:
+    def _run(self, statement: Executable, values: Values | Sequence[Values] = NO_VALUES) -> Answer:
         """Execute a constant of this package, compiled once; `compiled.run` tells what it is not for."""
         return run(self._c, statement, values)
 
@@ -177,6 +177,6 @@ class Moves:
             where &= pauses.c.code == code
         return self._c.execute(pauses.delete().where(where)).rowcount > 0
 
-    def forget_short_pauses(self, backend: str) -> None:
-        """It works again: pauses that would have ended by themselves, and their count, are over."""
-        self._c.execute(pauses.delete().where(pauses.c.backend == backend, pauses.c.until_us.is_not(None)))
+    def forget_short_pauses(self, backend: str, now_us: int) -> None:
+        """It works again: pauses that have ended by themselves, and how many they were, are forgotten."""
+        self._run(_FORGET, {"_backend": backend, "_now": now_us})

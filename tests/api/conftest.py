@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -10,14 +11,19 @@ from typing import Any
 
 import pytest
 
+from scheduler.api.control import serve_control
 from scheduler.api.desk import Caller, Desk
 from scheduler.api.operations import answer
 from scheduler.clock import SystemClock
 from scheduler.composition import build_desk, build_kit, build_providers
 from scheduler.home import Home
+from scheduler.intake.document import Defaults
 from scheduler.settings import load_settings
+from scheduler.store.engine import PostgresStore, SqliteStore
 from scheduler.store.open import open_store
 from scheduler.store.tx import StoreTx
+from tests.support.bench import BACKEND, Bench
+from tests.support.control import Line
 from tests.support.databases import Databases
 from tests.support.stores import NOW_US
 
@@ -89,3 +95,34 @@ async def office(databases: Databases, tmp_path: Path) -> AsyncIterator[Opening]
             return Office(build_desk(loaded, home, kit), clock, logged, woken)
 
         yield opening
+
+
+@pytest.fixture
+async def bench(store: SqliteStore | PostgresStore, tmp_path: Path) -> Bench:
+    return Bench(store, tmp_path)
+
+
+@pytest.fixture
+def desk(bench: Bench, tmp_path: Path) -> Desk:
+    return Desk(
+        kit=bench.kit,
+        home=tmp_path,
+        timezone="UTC",
+        results=tmp_path / "results",
+        defaults=Defaults(BACKEND, 100, 1000, 1 << 20),
+        resolve=lambda spec: spec,
+        known_backends=(BACKEND,),
+        troubles=dict,
+    )
+
+
+@pytest.fixture
+async def line(desk: Desk) -> AsyncIterator[Line]:
+    """The control socket in a directory that others may enter, as /run is."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ns-")))
+        folder.chmod(0o755)
+        path = folder / "control.sock"
+        runner = await serve_control(desk, path, str(path))
+        stack.push_async_callback(runner.cleanup)
+        yield Line(path)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from scheduler.core.lifecycle import JobEvent
 from scheduler.intake.claims import claim_file
+from scheduler.intake.inbox import is_being_written
 from scheduler.intake.taking import read_claim
 from tests.intake.conftest import OpenHouse
 from tests.support.spool import GHZ, House, qasm
@@ -96,6 +99,66 @@ async def test_a_refusal_waits_until_the_file_is_complete(house: House) -> None:
     house.age(path)
     await house.settle()
     assert len(await house.jobs()) == 1
+
+
+async def test_a_file_that_is_open_for_writing_waits_however_long_its_writer_pauses(house: House) -> None:
+    path = house.drop("stalled.qasm", age_s=30)
+    house.spool.heard_rename("stalled.qasm")
+    with path.open("a"):
+        assert await house.settle() == 0
+        assert house.spool.pending == 1
+        assert await house.spool.due_in_s() is not None
+    await house.settle()
+    assert len(await house.jobs()) == 1
+
+
+async def test_a_file_that_somebody_forgot_to_close_is_told_about_and_keeps_nobody_waiting(
+    house: House,
+) -> None:
+    path = house.drop("forgotten.qasm", age_s=3600)
+    house.drop("other.qasm", qasm(1))
+    with path.open("a"):
+        await house.settle()
+        assert [job.name for job in await house.jobs()] == ["other.qasm"]
+        assert "some program still has it open for writing" in house.whys["forgotten.qasm"]
+        assert house.spool.pending == 0
+    await house.settle()
+    assert len(await house.jobs()) == 2
+    assert house.whys == {}
+
+
+async def test_a_manifest_waits_while_its_circuit_is_open_for_writing(house: House) -> None:
+    circuit = house.drop("a.qasm", qasm(1))
+    house.drop("m.yaml", "circuit: a.qasm\n", age_s=30)
+    with circuit.open("a"):
+        assert await house.settle() == 0
+        assert await house.jobs() == []
+    await house.settle()
+    assert [job.name for job in await house.jobs()] == ["a.qasm"]
+    assert house.whys == {}
+
+
+async def test_readers_keep_no_file_waiting(house: House) -> None:
+    with house.drop("read.qasm").open():
+        assert await house.settle() == 1
+
+
+async def test_a_look_at_a_file_hurts_nobody_who_opens_it_at_that_moment(house: House) -> None:
+    """The kernel tells a lease's holder of each opener by a signal: it must be one that kills nobody."""
+    path = house.drop("busy.qasm", age_s=30)
+    over = threading.Event()
+
+    def open_and_close() -> None:
+        while not over.is_set():
+            with path.open("a"):
+                pass
+
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(open_and_close)
+        for _ in range(3000):
+            is_being_written(house.home.inbox, "busy.qasm")
+        over.set()
+        opening.result(10)
 
 
 async def test_a_file_that_changes_while_it_is_read_is_refused_and_kept(house: House) -> None:

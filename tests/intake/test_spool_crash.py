@@ -184,6 +184,19 @@ async def test_files_whose_transaction_failed_are_tried_again_without_a_restart(
     assert house.nothing_is_claimed
 
 
+async def test_what_was_claimed_ahead_of_a_transaction_that_failed_is_taken_up_once(house: House) -> None:
+    kit = house.spool.kit
+    house.spool.kit = replace(kit, store=StoreThatFails(house, [TryAgain("the disk is full")]))  # type: ignore[arg-type]
+    for number in range(520):
+        house.drop(f"{number:03}.qasm", qasm(number))
+    with pytest.raises(TryAgain):
+        await house.spool.step()
+    assert len(list(house.home.inbox.iterdir())) == 20, "two groups are claimed"
+    assert await house.settle() == 520
+    assert len(await house.batches()) == 520
+    assert house.nothing_is_claimed
+
+
 async def test_a_batch_that_the_store_cannot_hold_harms_no_other(house: House) -> None:
     def resolve(spec: BatchSpec) -> BatchSpec:
         if spec.name != "poison.qasm":

@@ -27,6 +27,10 @@ from scheduler.replies import ReplySlots
 T = TypeVar("T")
 
 
+#: Where a death matters most, and where a process spends least of its time.
+_AROUND_THE_CALL = ("Submitting", "reply", "the request has left", "the answer is here")
+
+
 class Killed(BaseException):
     """The process died here. No stage may catch it, as none can catch SIGKILL."""
 
@@ -67,7 +71,8 @@ class Life:
     def dies(self, point: str) -> bool:
         """Whether the process is killed at this point; the caller then raises Killed."""
         self.alive()
-        if self.rng.random() >= self.kill_rate:
+        around_the_call = any(word in point for word in _AROUND_THE_CALL)
+        if self.rng.random() >= self.kill_rate * (8 if around_the_call else 1):
             return False
         self.died_at = point
         self.tell(f"KILLED {point}")
@@ -116,7 +121,8 @@ class MortalStore:
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         await self._life.breathe()
-        if self._life.bad_weather():
+        away = self._life.bad_weather()
+        if away and self._life.rng.random() < 0.7:
             raise TryAgain("pretended: the disk is full")
         name = name_of(work)
         if self._life.dies(f"before the commit of {name}"):
@@ -126,6 +132,8 @@ class MortalStore:
         self._life.activity += 1
         self._committed()
         self._life.point(f"after the commit of {name}")
+        if away:
+            raise TryAgain("pretended: committed, but the answer was lost")
         return result
 
     async def _cut_short(self, work: Callable[[Tx], Any]) -> None:

@@ -153,3 +153,11 @@ async def test_no_reply_can_make_itself_impossible_to_write_down(bench: Bench, w
     await killed_during_the_call(bench, outcome)
     await bench.reconcile.at_start()
     assert await bench.states() == [("running", "submitted", "open")]
+
+
+async def test_a_search_that_fails_does_not_keep_the_daemon_from_starting(bench: Bench) -> None:
+    bench.provider.outcomes.append(Unknown("502"))
+    await bench.running()
+    bench.provider.evidence.append(RuntimeError("a bug"))
+    assert await bench.reconcile.at_start() == []
+    assert await bench.states() == [("in_doubt", "in_doubt", "open")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -306,3 +308,60 @@ async def test_a_free_backend_needs_neither_arming_nor_a_hold(make_bench: MakeBe
     bench.__post_init__()
     await bench.running()
     assert await bench.states() == [("running", "submitted", None)]
+
+
+async def test_an_intent_whose_commit_was_not_answered_leaves_nothing_half_sent(bench: Bench) -> None:
+    """A database that dies after its COMMIT and before its answer: the attempt is ours to end, unsent."""
+    await bench.admitted()
+    real = bench.store.write
+
+    async def commit_and_say_nothing(work: Callable[..., object]) -> object:
+        bench.store.write = real  # type: ignore[method-assign]
+        await real(work)  # type: ignore[arg-type]
+        raise TryAgain("the connection was lost")
+
+    bench.store.write = commit_and_say_nothing  # type: ignore[method-assign, assignment]
+    await bench.send()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("waiting", "not_sent", "voided")]
+    assert await bench.admit.step() == 1
+    await bench.send()
+    assert await bench.states() == [("running", "submitted", "open")]
+
+
+async def test_a_backend_that_was_switched_off_is_sent_nothing_that_was_admitted_before(
+    bench: Bench,
+) -> None:
+    await bench.admitted()
+    off = replace(bench.rules.backend(BACKEND), enabled=False)  # type: ignore[type-var]
+    bench.kit.rules = replace(bench.rules, backend={BACKEND: off}.get)
+    await bench.send()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("waiting", "not_sent", None)]
+
+
+async def test_a_backend_that_works_again_starts_counting_failures_anew(bench: Bench) -> None:
+    busy = refused(RefusalKind.BUSY)
+    bench.provider.outcomes.extend([busy] * 6)
+    await bench.receive()
+    await bench.estimate.step()
+    pauses_s = []
+    for _ in range(8):
+        await bench.admit.step()
+        await bench.send()
+        for (until_us,) in await bench.rows("SELECT until_us FROM pauses"):
+            pauses_s.append((until_us - bench.clock.now_us()) / 1e6)
+            bench.clock.advance_to(until_us)
+    assert await bench.states() == [("running", "submitted", "open")]
+    assert pauses_s[5] > 30
+    assert await bench.pauses() == []
+    bench.provider.outcomes.append(busy)
+    await bench.running()
+    ((until_us,),) = await bench.rows("SELECT until_us FROM pauses")
+    assert until_us - bench.clock.now_us() < 3_000_000
+
+
+async def test_an_acceptance_does_not_lift_a_pause_that_stands(bench: Bench) -> None:
+    bench.provider.outcomes.extend([refused(RefusalKind.BUSY, retry_after_s=500), accepted()])
+    await bench.running(2)
+    assert await bench.pauses() == [(BACKEND, "rate", 0)]

@@ -59,6 +59,7 @@ async def test_an_unpriced_job_carries_all_that_a_provider_needs(store: Store) -
     request = job.request
     assert (request.device, request.code, request.framework) == ("iqm", "OPENQASM 3.0;", "openqasm3")
     assert (request.shots, request.accept_overage, request.execution_hint) == (77, True, "program_set")
+    assert request.accept_overage is True, "a 1 would be another word in JSON"
     assert request.attempt_id == f"estimate-{job.job_id}"
 
 
@@ -260,7 +261,7 @@ async def test_lifting_one_pause_lifts_no_other(store: Store) -> None:
     assert (await load_of(store)).pauses == (refused,)
     for pause in (rate, Pause("clock", "the clock was put back", LATER_US)):
         await store.write(lambda tx, p=pause: tx.pause_backend(BACKEND, p, NOW_US))
-    await store.write(lambda tx: tx.forget_short_pauses(BACKEND))
+    await store.write(lambda tx: tx.forget_short_pauses(BACKEND, LATER_US))
     assert (await load_of(store)).pauses == (refused,), "it works again, but a person still has to look"
     assert await store.write(lambda tx: tx.clear_pause(BACKEND))
     assert (await load_of(store)).pauses == ()
@@ -290,7 +291,7 @@ async def test_failures_in_a_row_are_counted_until_the_pause_is_lifted(store: St
     for failures in (1, 2, 3):
         await store.write(lambda tx: tx.pause_backend(BACKEND, Pause("rate", "busy", LATER_US), NOW_US))
         assert await store.read(lambda tx: tx.pause_failures(BACKEND)) == failures
-    await store.write(lambda tx: tx.forget_short_pauses(BACKEND))
+    await store.write(lambda tx: tx.forget_short_pauses(BACKEND, LATER_US))
     assert await store.read(lambda tx: tx.pause_failures(BACKEND)) == 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scheduler.core.lifecycle import ATTEMPT_ARROWS, AttemptEvent, AttemptState, JobEvent
@@ -28,6 +28,7 @@ from tests.support.stores import (
     night_books,
     plan_and_hold,
     priced_jobs,
+    query,
     tonight,
 )
 
@@ -37,20 +38,25 @@ NIGHTS = (NOW_US, NOW_US + DAY_US)
 GIVES_BACK = {E.REFUSE, E.NOT_SENT, E.NEVER_ARRIVED}
 
 amounts = st.integers(0, 50)
-which = st.integers(0, 7)
+which = st.integers(0, 9)
+nothing = st.none()
+sending = st.tuples(st.just("send"), which, amounts)
 steps = st.one_of(
-    st.tuples(st.just("admit"), which, amounts),
-    st.tuples(st.just("intend"), which, st.none()),
+    sending,
+    sending,
+    sending,
     st.tuples(st.just("accept"), which, st.one_of(st.none(), amounts)),
-    st.tuples(st.just("lose sight"), which, st.none()),
-    st.tuples(st.sampled_from(sorted(GIVES_BACK)), which, st.none()),
-    st.tuples(st.just("write off"), which, st.none()),
-    st.tuples(st.just("finish"), which, st.none()),
-    st.tuples(st.just("fail"), which, st.none()),
-    st.tuples(st.just("settle"), which, st.none()),
-    st.tuples(st.just("arm"), st.integers(0, 1), st.integers(0, 150)),
-    st.tuples(st.just("disarm"), st.none(), st.none()),
-    st.tuples(st.just("night"), st.integers(0, 1), st.none()),
+    st.tuples(st.just("accept"), which, st.one_of(st.none(), amounts)),
+    st.tuples(st.sampled_from(["intend", "settle", "fail"]), which, nothing),
+    st.tuples(st.sampled_from(["lose sight", "finish"]), which, nothing),
+    st.tuples(st.sampled_from(["lose sight", "write off"]), which, nothing),
+    st.tuples(st.sampled_from(sorted(GIVES_BACK)), which, nothing),
+    st.one_of(
+        st.tuples(st.just("arm"), st.sampled_from([0, 0, 0, 1]), st.integers(0, 200)),
+        st.tuples(st.just("arm"), st.just(0), st.integers(100, 200)),
+        st.tuples(st.just("night"), st.integers(0, 1), nothing),
+        st.tuples(st.just("disarm"), nothing, nothing),
+    ),
 )
 #: Every example starts armed, with one attempt settled and one on its way.
 PRELUDE = [
@@ -121,15 +127,19 @@ class Model:
                 self.night = NIGHTS[index or 0]
             case "settle":
                 self.settle()
-            case _ if self.tries:
-                self.change(what, self.pick(what, index or 0), amount)
+            case "send":
+                self.admit(amount or 0)
+                self.intend(self.tries[-1])
+            case _:
+                if a := self.pick(what, index or 0):
+                    self.change(what, a, amount)
         self.check()
 
-    def pick(self, what: str, index: int) -> Try:
-        """Mostly an attempt that the step can happen to, sometimes just any."""
+    def pick(self, what: str, index: int) -> Try | None:
+        """Mostly an attempt that the step can happen to, now and then just any."""
         fit = [a for a in self.tries if any((a.state, e) in ATTEMPT_ARROWS for e in EVENT_OF[what])]
-        among = fit if fit and index else self.tries
-        return among[index % len(among)]
+        among = fit if index else self.tries
+        return among[index % len(among)] if among else None
 
     def admit(self, amount: int) -> None:
         if self.waiting:
@@ -238,9 +248,7 @@ class Model:
         for night in NIGHTS:
             books = night_books(self.tx, night)
             assert (books.held, books.posted) == (self.held[night], self.posted[night])
-        states = {
-            a.attempt_id: a.state for job in {a.job_id for a in self.tries} for a in self.tx.attempts_of(job)
-        }
+        states = dict(query("SELECT id, state FROM attempts")(self.tx))
         assert states == {a.attempt_id: a.state for a in self.tries}
 
 
@@ -260,12 +268,15 @@ def loop_and_store(
 
 
 @settings(
-    max_examples=100,
+    max_examples=50,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(script=st.lists(steps, min_size=5, max_size=40))
+@example(script=[("send", 1, 92)])  # one micro-dollar more than is free beside what is held and posted
+@example(script=[("send", 1, 91)])
+@example(script=[("arm", 1, 200), ("night", 1, None), ("send", 1, 5)])  # armed for the other night only
+@given(script=st.lists(steps, min_size=30, max_size=60))
 def test_the_books_agree_whatever_happens_in_whatever_order(
     loop_and_store: tuple[asyncio.AbstractEventLoop, SqliteStore | PostgresStore],
     script: list[tuple[str, int | None, int | None]],

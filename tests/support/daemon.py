@@ -128,7 +128,12 @@ class Daemon:
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command on this home and wait for its end."""
         return subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, env=self._environ, check=False
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            env=self._environ,
+            check=False,
+            timeout=PATIENCE_S,
         )
 
     # ----------------------------------------------------------------------------------------------- facts

@@ -290,7 +290,10 @@ class Server:
 
     def evidence(self, attempt_id: str) -> Evidence:
         """What the server knows of an attempt; it does not know while it still works on it."""
-        if not self.tells or self.under_way[attempt_id] or self.draw({"away": 1}):
+        trouble = self.draw({"away": 2, "bug": 1})
+        if trouble == "bug":
+            raise RuntimeError("pretended: the provider's search has a bug")
+        if not self.tells or self.under_way[attempt_id] or trouble:
             return CannotTell("it is not known yet")
         found = self.billed(attempt_id)
         if found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from scheduler.api.desk import Args, Caller, Desk
+from scheduler.api.desk import Args, Caller, Desk, Name
 from scheduler.api.views import backend_view
 from scheduler.core.admission import BackendLoad
 from scheduler.core.breaker import BreakerRules, Move
@@ -27,7 +27,7 @@ class BackendsArgs(Args):
 
 
 class ResumeArgs(Args):
-    backend: str
+    backend: Name
     reason: str = ""
 
 

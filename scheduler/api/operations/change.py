@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from scheduler.api.desk import Args, Caller, Desk
+from scheduler.api.desk import Args, Caller, Desk, Name
 from scheduler.api.operations.jobs import find_job, read_ref
 from scheduler.api.views import label_of
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
@@ -21,14 +21,14 @@ from scheduler.stages.outcome import record_contradiction
 
 
 class CancelArgs(Args):
-    jobs: list[str]
+    jobs: list[Name]
     reason: str = ""
 
 
 class ResolveArgs(Args):
-    job: str
+    job: Name
     outcome: Literal["not-sent", "accepted", "written-off"] = Field(alias="as")
-    provider_job_id: str | None = None
+    provider_job_id: Name | None = None
     reason: str = ""
 
 

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from pydantic import Field
 
-from scheduler.api.desk import Args, Caller, Desk
+from scheduler.api.desk import Args, Caller, Desk, Name, Number
 from scheduler.api.views import (
     attempt_view,
     event_view,
@@ -31,16 +31,16 @@ PAGE = 1000
 
 class JobsArgs(Args):
     state: str | None = None
-    backend: str | None = None
-    batch: int | None = None
-    after: int | None = None
+    backend: Name | None = None
+    batch: Number | None = None
+    after: Number | None = None
     #: The other way round: a page is the latest jobs, and `after` goes back in time.
     newest: bool = False
     limit: int = Field(default=PAGE, ge=1, le=10_000)
 
 
 class JobArgs(Args):
-    job: str
+    job: Name
 
 
 class ResultsView(TypedDict):
