@@ -24,6 +24,8 @@ BENCHMARKS: dict[str, dict[str, Any]] = {
     "command": {"pairs": 5},
     "idle": {"seconds": 5.0},
     "simulator": {"count": 30, "pairs": 3},
+    "audit": {"entries": 200_000, "pairs": 3},
+    "reserve": {"count": 200, "pairs": 3},
 }
 
 

@@ -19,6 +19,8 @@ TINY: dict[str, tuple[dict[str, Any], str]] = {
     "command": ({"pairs": 1}, "nightshot status: times python -c pass"),
     "idle": ({"seconds": 0.2}, "idle daemon, resident"),
     "simulator": ({"count": 1, "pairs": 1}, "ratio to a bare child"),
+    "audit": ({"entries": 300, "pairs": 1}, "ratio to plain SQL sums"),
+    "reserve": ({"count": 3, "pairs": 1}, "ratio to floor"),
 }
 
 

@@ -48,6 +48,7 @@ _NEW_TXN = (
 DEFECTS: dict[str, tuple[str | None, list[str]]] = {
     "txn-balanced": (None, [f"INSERT INTO entries VALUES ({_LATEST}, 9, 'spent:coda', 7)"]),
     "txn-two-lines": (None, [_NEW_TXN.format(kind="adjust", reverses="NULL")]),
+    "account-named": (None, ["UPDATE accounts SET asset = 'usd' WHERE id = 'spent:coda'"]),
     "balance-journal": (None, ["UPDATE accounts SET posted = posted + 7 WHERE id = 'spent:coda'"]),
     "conserved": (None, ["UPDATE accounts SET posted = posted + 7 WHERE id = 'outside:coda'"]),
     "reversal-mirrors": (
