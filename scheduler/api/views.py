@@ -40,7 +40,12 @@ def label_of(job: JobRecord) -> str:
 
 
 def gate_view(gate: Gate) -> GateView:
-    return {"code": gate.code, "sentence": gate.sentence, "fix": gate.fix}
+    return {
+        "code": gate.code,
+        "sentence": gate.sentence,
+        "opens_at": iso_or_none(gate.opens_us),
+        "fix": gate.fix,
+    }
 
 
 def job_view(job: JobRecord) -> JobView:

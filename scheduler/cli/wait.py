@@ -129,7 +129,11 @@ def _person_gate(where: Where, job: str) -> dict[str, Any] | None:
     view = where.ask("show", {"job": job})
     # Some caps begin anew one day; whoever waits at a terminal wants to know now.
     return next(
-        (g for g in view["gates"] if g["code"] in NEEDS_PERSON or g["code"].startswith("cap:")),
+        (
+            g
+            for g in view["gates"]
+            if g["code"].startswith("cap:") or (g["code"] in NEEDS_PERSON and g.get("opens_at") is None)
+        ),
         None,
     )
 

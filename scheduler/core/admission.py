@@ -50,7 +50,6 @@ GATE_CODES = (
     "disarmed",
     "audit",
     "auditing",
-    "held",
     "approval",
     "backend-offline",
     "breaker",
@@ -71,7 +70,6 @@ NEEDS_PERSON = frozenset(
     {
         "disarmed",
         "audit",
-        "held",
         "approval",
         "breaker",
         "journal",

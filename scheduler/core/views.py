@@ -12,6 +12,7 @@ from typing import TypedDict
 class GateView(TypedDict):
     code: str  # "slots", "disarmed", "cap:night" …
     sentence: str  # why it is closed, with the number or the time that opens it
+    opens_at: str | None  # when it opens by itself, where that is known
     fix: str | None  # a command that works when pasted, or null
 
 
