@@ -202,7 +202,8 @@ probability given, as a 502 or a reset connection, half of each.
 The vendor's client sends `POST /qpus` again after a 502 or a broken connection, up to twice. Each repetition
 is another run and another bill; a run whose third answer is lost as well is reported as failed and has been
 paid three times. Nightshot sends a run once: one whose answer was lost is *in doubt*, its price stays
-reserved, and a person with the provider's list says what became of it.
+reserved, and a person with the provider's list says what became of it. By default it sends nothing more to a
+backend with three doubts; for this measurement that limit was raised.
 """
 
 

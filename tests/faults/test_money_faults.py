@@ -72,6 +72,13 @@ async def test_fault_11_a_node_whose_attempt_was_given_up_meanwhile(ground: Grou
     await ground.receive()
     await ground.send()
     assert (ground.server.posts, ground.server.bills) == (0, [])
+    # Whoever took it for dead could not know: it waits for a word, and then runs and is paid once.
+    assert await ground.states() == [("in_doubt", "in_doubt", "open")]
+    assert "in doubt" in await ground.needs()
+    await ground.ask("resolve", job="1", **{"as": "not-sent"}, reason="it was suspended")
+    await ground.run(3)
+    assert await ground.states() == [("completed", "not_sent", "voided"), COMPLETED]
+    assert len(ground.server.bills) == 1
     assert await ground.findings() == []
 
 

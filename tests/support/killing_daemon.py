@@ -119,7 +119,7 @@ class MortalStore:
     reaper: Reaper
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        return await self.real.write(lambda tx: work(MortalTx(tx, self.reaper)))  # type: ignore[arg-type]
+        return await self.real.write(lambda tx: work(MortalTx(tx, self.reaper)))
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self.real.read(work)
@@ -145,7 +145,7 @@ class MortalJournal:
         self.real.append(intent)
 
 
-@dataclass(frozen=True)
+@dataclass
 class MortalProvider:
     real: Provider
     reaper: Reaper
