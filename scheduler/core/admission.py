@@ -201,7 +201,7 @@ class Purse:
 def money_gates(
     job: Candidate, load: BackendLoad, purse: Purse, limits: DoubtLimits, now_us: int
 ) -> list[Gate]:
-    """The closed gates of a job's money; asked at admission, and once more in the transaction of its intent."""
+    """The closed gates of a job's money; asked at admission, and again in the transaction of its intent."""
     gates = []
     if not purse.armed:
         sentence = "paid submission is not armed: nothing that costs money is sent"

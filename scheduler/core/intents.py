@@ -79,7 +79,7 @@ def compare(
             _names(journal),
         )
     if journal_epoch < database.epoch:
-        journal = ()  # a person began the database's epoch, and nothing has been sent in it yet, or so it seems
+        journal = ()  # a person began the database's epoch, and nothing was sent in it yet, or so it seems
     last = journal[-1].sequence if journal else 0
     if last > database.sequence:
         later = [intent for intent in journal if intent.sequence > database.sequence]

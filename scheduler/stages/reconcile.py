@@ -40,7 +40,7 @@ class Reconciling:
         agreed, said = await self.kit.store.write(lambda tx: self._compare_journal(tx, epoch, lines))
         if agreed:
             mark = await self.kit.store.read(lambda tx: tx.intent_mark())
-            # The file is there before the first intent, or a crash at that one would look like a lost journal.
+            # The file is there before the first intent, or a crash at that one would look like a lost file.
             await asyncio.to_thread(self.journal.begin, mark.epoch if mark else 1)
         said += await self.kit.store.write(lambda tx: self._recover(tx, kept))
         await asyncio.to_thread(self.replies.adopt)
