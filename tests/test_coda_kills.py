@@ -197,7 +197,7 @@ def require_one_bill_each(trial: Trial, bills: Path, jobs: int) -> None:
     assert set(per_attempt) <= known
     completed = trial.rows("SELECT COUNT(*) FROM attempts WHERE state = 'settled'")[0][0]
     assert completed <= len(billed)
-    books = trial.rows("SELECT SUM(posted_microusd), SUM(held_microusd) FROM nights")[0]
+    books = trial.rows("SELECT SUM(posted), SUM(held) FROM cap_windows WHERE cap = 'night'")[0]
     assert books[0] == 1_300_000 * completed
     assert books[1] == 1_300_000 * len(trial.in_state("in_doubt"))
 

@@ -288,7 +288,7 @@ def test_a_charge_above_the_quote_stops_the_backend_before_the_next_one(
     assert len(server.bills) == 1
     assert set(gates(daemon, "1.5")) == {"breaker"}
     assert "charged $1.30 where $0.10 was quoted" in gates(daemon, "1.5")["breaker"]
-    assert rows(daemon, "SELECT posted_microusd, held_microusd FROM nights") == [(1_300_000, 0)]
+    assert rows(daemon, "SELECT posted, held FROM cap_windows WHERE cap = 'night'") == [(1_300_000, 0)]
     assert rows(daemon, "SELECT overrun_microusd FROM holds") == [(1_200_000,)]
 
 

@@ -59,13 +59,15 @@ _NO_SECOND_LOOK = Change(
     _SUBMIT,
     "        purse = purse_for(tx, [job], self.kit.rules, now_us)\n",
     "        purse = purse_for(tx, [job], self.kit.rules, now_us)\n"
-    "        purse = replace(purse, funds=replace(purse.funds, books={}))\n",
+    "        unused = {key: replace(book, held=0, posted=0) for key, book in purse.funds.books.items()}\n"
+    "        purse = replace(purse, funds=replace(purse.funds, books=unused))\n",
 )
 
 MUTANTS = (
     _mutant(
         "the call is repeated when its outcome is unknown (a 5xx, a time-out)",
-        {"one request an attempt"},
+        # The second when the repeated call finds the door closed, and its answer hides what the first had done.
+        {"one request an attempt", "what was billed is posted or held"},
         Change(
             _SUBMIT,
             "            outcome = await provider.submit(attempt.request, send_gate)\n",
@@ -179,6 +181,9 @@ MUTANTS = (
             "nothing is sent through an open breaker",
             "nothing paid is sent while disarmed",
             "nothing paid is sent while too much is in doubt",
+            "nothing paid is sent before the books were audited",
+            "nothing paid is sent after the clock was put",
+            "nothing paid is sent after the database was restored",
         },
         Change(
             _SUBMIT, "            answers.append(refusal)\n", "            answers.append(refusal := None)\n"

@@ -74,7 +74,9 @@ class Night:
     def committed(self) -> None:
         with self._told_to_the_driver():
             self.books.after_commit()
-        if self.plan.restores and self.busy_hours and not self._arrivals and self.rng.random() < 0.02:
+        # One restore a night: what people put right after the first one is not forgotten once more.
+        late_enough = self.busy_hours and not self._arrivals and not self.told.restored
+        if self.plan.restores and late_enough and self.rng.random() < 0.02:
             self.say("a backup is made")
             self.ground.back_up()
             self._backed_up = True
@@ -244,7 +246,7 @@ class Night:
             self._advance(end_us)
             if self.busy_hours:
                 self._let_the_world_move()
-            if self.busy_hours and self.rng.random() < self.plan.kill_rate:
+            if self.busy_hours and self.rng.random() < self.plan.kill_rate / 2:
                 self.process.life.kill("between two steps")
 
     def _let_the_world_move(self) -> None:
@@ -273,7 +275,7 @@ class Night:
     def _restore(self) -> None:
         self.books.close()
         self.ground.restore()
-        self._backed_up = False  # once a night: what was forgotten twice nobody could put right
+        self._backed_up = False
         self._kept.clear()  # their slots are used again since
         self.books.forget()
         self.told.restored = True

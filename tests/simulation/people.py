@@ -150,8 +150,10 @@ class Person:
             self._books.believed_offset_us = clock.offset_us
         names = sorted({row["backend"] for row in rows})
         for name in names:
-            await answer(desk, ADA, "backends_resume", {"backend": name, "reason": "seen to"})
-            self._books.must_wait.pop(name, None)
+            try:
+                await answer(desk, ADA, "backends_resume", {"backend": name, "reason": "seen to"})
+            finally:
+                self._books.must_wait.pop(name, None)  # an error may be a commit whose answer was lost
         return f"resume {names}"
 
     async def _compare_with_the_journal(self, desk: Desk) -> None:

@@ -71,13 +71,13 @@ class Plan:
     @classmethod
     def of(cls, seed: int) -> Plan:
         rng = random.Random(f"plan {seed}")
-        kill_rate = rng.choice((0.0, 0.004, 0.012, 0.03))
+        kill_rate = rng.choice((0.0, 0.003, 0.008, 0.02))
         return cls(
             seed=seed,
             jobs=rng.randrange(5, 15),
             slots=rng.choice((1, 2, 4, 8)),
             concurrency=rng.choice((1, 3, 32)),
-            fault_rate=rng.choice((0.1, 0.3, 0.5)),
+            fault_rate=rng.choice((0.2, 0.4, 0.7)),
             kill_rate=kill_rate,
             weather_rate=rng.choice((0.0, 0.0, 0.01, 0.05)),
             drift_rate=rng.choice((0.0, 0.01, 0.05)),

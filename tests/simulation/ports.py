@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 #: Where a death matters most, and where a process spends least of its time.
-_AROUND_THE_CALL = ("Submitting", "reply", "the request has left", "the answer is here")
+_AROUND_THE_CALL = ("Submitting", "reply", "journal line", "the request has left", "the answer is here")
 
 
 class Killed(BaseException):
