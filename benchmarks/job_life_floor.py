@@ -40,6 +40,7 @@ _EVENT = "INSERT INTO job_events(job_id, at_us, event, sentence) VALUES (?,?,?,?
 _INTENT = """UPDATE attempts SET state='submitting', posts=1, sent_us=?, send_not_after_us=?
  WHERE id=? AND state='prepared' AND posts=0"""
 _BOOKS = "SELECT * FROM nights WHERE key=?"
+_QUOTE = "SELECT id FROM quotes WHERE job_id=? AND valid_until_us > ? LIMIT 1"
 _ARMING = "SELECT * FROM armings ORDER BY id DESC LIMIT 1"
 _NIGHT = "INSERT INTO nights(key, limit_microusd, opened_us) VALUES (?,?,?) ON CONFLICT DO NOTHING"
 _RESERVE = """UPDATE nights SET held_microusd=held_microusd+?
@@ -48,6 +49,14 @@ _HOLD = "INSERT INTO holds(attempt_id, night, amount_microusd, state) VALUES (?,
 _GATE = """SELECT a.state, a.backend, a.send_not_after_us, j.cancel_asked_us, p.sentence, p.until_us
  FROM attempts a JOIN jobs j ON j.id=a.job_id LEFT JOIN pauses p ON p.backend IN (a.backend, a.provider)
  WHERE a.id=?"""
+_LOADS = (
+    """SELECT backend, count(*) FROM attempts WHERE state IN ('prepared', 'submitted', 'submitting')
+ GROUP BY backend""",
+    """SELECT backend, count(*), sum(estimate_microusd) FROM attempts
+ WHERE state IN ('in_doubt', 'submitting') AND state = 'in_doubt' GROUP BY backend""",
+    "SELECT * FROM pauses",
+)
+_NO_PAUSE = "DELETE FROM pauses WHERE backend=? AND until_us <= ?"
 _TAKEN = """SELECT id FROM attempts WHERE provider=(SELECT provider FROM attempts WHERE id=?)
  AND provider_job_id=? AND id<>?"""
 _ACCEPT = """UPDATE attempts SET state='submitted', provider_job_id=?, provider_status='submitted',
@@ -187,6 +196,7 @@ class _Lives:
             await self._writer.write(
                 [
                     (_INTENT, (now_us, now_us + 60_000_000, attempt)),
+                    (_QUOTE, (job_id, now_us)),
                     (_BOOKS, (NIGHT,)),
                     (_ARMING, ()),
                     (_NIGHT, (NIGHT, 10**15, now_us)),
@@ -195,7 +205,8 @@ class _Lives:
                 ]
             )
             self._reader.execute(_GATE, (attempt,)).fetchall()
-            self._reader.execute(_ARMING).fetchall()
+            for question in (_ARMING, *_LOADS):
+                self._reader.execute(question).fetchall()
             fields = {"code": code, "source_framework": "openqasm3", "backend": "iqm", "shots": shots}
             async with self._posts.post(f"{self._url}/qpus", json=fields) as answer:
                 reply = await answer.read()
@@ -211,6 +222,8 @@ class _Lives:
                 (_ACCEPT, (provider_id, now_us, COST, 2_000_000, reply, attempt)),
                 (_RUNNING, (told, job_id)),
                 (_EVENT, (job_id, now_us, "accepted", told)),
+                (_NO_PAUSE, ("coda:iqm", now_us)),
+                (_OPEN_HOLD, (attempt,)),
             ]
         )
         self._reader.execute(_DUE, (attempt,)).fetchall()

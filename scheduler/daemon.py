@@ -57,8 +57,8 @@ from scheduler.stages.reconcile import Reconciling
 from scheduler.stages.settle import Settling
 from scheduler.stages.submit import Submitting
 from scheduler.store.lock import database_lock
-from scheduler.store.migrate import require_current, sqlite_path, upgrade
 from scheduler.store.open import open_store
+from scheduler.store.revision import is_current, sqlite_path, upgrade_apart
 
 #: Seconds between ticks of each stage; most work comes by being woken, a tick only catches what nobody told.
 TICKS_S = {
@@ -269,10 +269,13 @@ def prepare(home: Home, config_file: Path | None) -> Place:
 
 def bring_up_to_date(place: Place) -> list[str]:
     """SQLite upgrades itself, a backup first; PostgreSQL is other people's too and is only checked."""
-    if sqlite_path(place.url) is not None:
-        return upgrade(place.url, place.backups)
-    require_current(place.url)
-    return []
+    path = sqlite_path(place.url)
+    if path is None:
+        from scheduler.store.migrate import require_current
+
+        require_current(place.url)
+        return []
+    return [] if is_current(path) else upgrade_apart(place.url, place.backups)
 
 
 def run_daemon(home: Home, config_file: Path | None, *, until_idle: bool = False) -> int:

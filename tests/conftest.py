@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.engine import SqliteStore
 from scheduler.store.open import open_store
+from scheduler.store.postgres import PostgresStore
 from tests.support.databases import Databases, Kind
 from tests.support.skips import ALLOWED_SKIPS, unlisted_skips
 

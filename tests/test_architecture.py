@@ -81,7 +81,8 @@ def test_files_stay_short() -> None:
 
 def test_the_store_keeps_every_promise_of_its_protocol() -> None:
     """mypy compares the signatures; this says it where a store is built."""
-    from scheduler.store.engine import PostgresStore, SqliteStore
+    from scheduler.store.engine import SqliteStore
+    from scheduler.store.postgres import PostgresStore
 
     for store in (SqliteStore, PostgresStore):
         assert all(hasattr(store, name) for name in vars(Store) if not name.startswith("_"))

@@ -48,6 +48,34 @@ COMMANDS = {
     "db": "db",
     "doctor": "doctor",
 }
+#: What `--help` says about each: the first line of its own help, here so that `--help` loads none of them.
+ABOUT = {
+    "demo": "Run sample jobs on the local simulator.",
+    "init": "Write a commented nightshot.toml.",
+    "run": "Run the daemon in the foreground until it is stopped.",
+    "submit": "Queue job files.",
+    "status": "Show money, backends, latest batches and what needs you.",
+    "jobs": "List jobs, the latest first.",
+    "show": "Show one job: why it waits, what was sent, its cost.",
+    "wait": "Wait until jobs or whole batches have ended.",
+    "results": "Show the counts of a job or a batch ('latest' works).",
+    "cancel": "Cancel jobs that were not sent yet.",
+    "resolve": "Settle a job in doubt, by what you found out.",
+    "edit": "Change a waiting job.",
+    "rerun": "Queue the same code once more.",
+    "approve": "Approve what waiting jobs cost.",
+    "estimate": "Show what files would cost, or what a job's quote said.",
+    "budget": "Show caps and credits; the subcommands change them.",
+    "audit": "Check that balances, holds, caps and attempts agree.",
+    "reconcile": "Compare an invoice with our books and list every difference.",
+    "backends": "List backends, or resume one that was paused.",
+    "arm": "Allow paid submission up to a limit a night, until disarmed.",
+    "disarm": "Send nothing paid from now on.",
+    "check": "Check job files without queueing them.",
+    "config": "Look at the configuration that holds.",
+    "db": "Look after the database: bring it up to date, copy it.",
+    "doctor": "Check the installation, and say what mends it.",
+}
 
 #: How `nightshot --help` lists them; a command that is in none is listed at the end.
 GROUPS = {
@@ -60,21 +88,6 @@ GROUPS = {
 class _Commands(click.Group):
     """Loads a command's module only when that command is asked for."""
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        grouped = {name for names in GROUPS.values() for name in names}
-        others = tuple(name for name in COMMANDS if name not in grouped)
-        # One width for all, so that the groups read as one table.
-        widest = max(map(len, COMMANDS))
-        for title, names in {**GROUPS, "Others": others}.items():
-            rows = [
-                (name.ljust(widest), command.get_short_help_str(formatter.width - 6 - widest))
-                for name in names
-                if (command := self.get_command(ctx, name))
-            ]
-            if rows:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
-
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it by name
         return list(COMMANDS)
 
@@ -84,6 +97,16 @@ class _Commands(click.Group):
         command = getattr(import_module(f"scheduler.cli.{COMMANDS[cmd_name]}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        grouped = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in COMMANDS if name not in grouped)
+        # One width for all, so that the groups read as one table; the texts are here, so nothing is loaded.
+        widest = max(map(len, COMMANDS))
+        for title, names in {**GROUPS, "Others": others}.items():
+            if names:
+                with formatter.section(title):
+                    formatter.write_dl([(name.ljust(widest), ABOUT[name]) for name in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -165,11 +165,15 @@ class Reads:
             return Trouble("this provider has been closed")
         try:
             async with asyncio.timeout(self._limits.read_timeout_s):
+                heard = await self._ask_once(method, url, document, secret)
+                if not _worth_another_try(heard):
+                    return heard  # nearly always; what follows takes as long as the reading did
                 async for attempt in stamina.retry_context(
                     on=_pause_before_retry, attempts=READ_TRIES, timeout=None, wait_max=1.0, wait_jitter=0.1
                 ):
                     with attempt:
-                        heard = await self._ask_once(method, url, document, secret)
+                        if attempt.num > 1:
+                            heard = await self._ask_once(method, url, document, secret)
                         if _worth_another_try(heard):
                             raise _AskAgainError(heard)
                         return heard

@@ -6,7 +6,7 @@ into the next one, each in a savepoint, so that a failing one takes nothing with
 `synchronous=FULL`, and nobody is told of success before it is on disk. Questions that wait are answered
 together as well: a hop to a thread and back costs more than most of them.
 
-On PostgreSQL the same functions run on SQLAlchemy's asyncio engine through `run_sync`.
+What both databases share is here too; PostgreSQL's own half is in `postgres.py`, loaded where it is used.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from scheduler.errors import SettingsError, TryAgain
@@ -149,7 +147,7 @@ def run_transaction(connection: Connection, works: list[Work]) -> list[tuple[Any
 Waiter = tuple[Work, "asyncio.Future[Any]"]
 
 
-def _answer(waiters: list[Waiter], outcomes: list[tuple[Any, BaseException | None]]) -> None:
+def answer_waiters(waiters: list[Waiter], outcomes: list[tuple[Any, BaseException | None]]) -> None:
     for (_, future), (value, error) in zip(waiters, outcomes, strict=True):
         if future.done():
             continue  # its caller was cancelled; what it asked for is committed all the same
@@ -179,7 +177,7 @@ def _serve(waiting: queue.SimpleQueue[Asked | None], perform: Callable[[list[Wor
         outcomes = perform([work for work, _, _ in group])
         waiters: list[Waiter] = [(work, future) for work, future, _ in group]
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody is waiting any more
-            first[2].call_soon_threadsafe(_answer, waiters, outcomes)
+            first[2].call_soon_threadsafe(answer_waiters, waiters, outcomes)
         if more is None:
             return
 
@@ -270,80 +268,3 @@ class SqliteStore:
             await asyncio.to_thread(thread.join)
         self._writer_engine.dispose()
         self._reader_engine.dispose()
-
-
-class PostgresStore:
-    """The store on PostgreSQL; `url` starts with `postgresql+asyncpg://`."""
-
-    def __init__(self, url: str, *, readers: int = 4) -> None:
-        self._engine: AsyncEngine = create_async_engine(
-            url, pool_size=readers, max_overflow=2, pool_pre_ping=True
-        )
-        self._waiting: asyncio.Queue[Waiter | None] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-        self._closed = False
-
-    async def write(self, work: Callable[[StoreTx], T]) -> T:
-        if self._closed:
-            raise closed_store()
-        if self._task is None:
-            self._task = asyncio.create_task(self._write_loop(), name="store-writer")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((work, future))
-        return await future
-
-    async def read(self, work: Callable[[StoreTx], T]) -> T:
-        if self._closed:
-            raise closed_store()
-        try:
-            async with self._engine.connect() as connection:
-                await connection.execution_options(
-                    isolation_level="REPEATABLE READ", postgresql_readonly=True
-                )
-                return await connection.run_sync(lambda sync: work(StoreTx(sync)))
-        except DBAPIError as error:
-            raise (as_try_again(error) if is_weather(error) else error) from error
-        except (OSError, PoolTimeout) as error:
-            raise TryAgain(f"the database cannot be reached: {error}") from error
-
-    async def _write_loop(self) -> None:
-        while (first := await self._waiting.get()) is not None:
-            group = [first]
-            stop = False
-            while not self._waiting.empty() and len(group) < GROUP_LIMIT and not stop:
-                more = self._waiting.get_nowait()
-                if more is None:
-                    stop = True
-                else:
-                    group.append(more)
-            _answer(group, await self._commit([work for work, _ in group]))
-            if stop:
-                return
-
-    async def _commit(self, works: list[Work]) -> list[tuple[Any, BaseException | None]]:
-        try:
-            async with self._engine.connect() as connection:
-                return await self._run(connection, works)
-        except DBAPIError as error:
-            return [(None, as_try_again(error) if is_weather(error) else error)] * len(works)
-        except (OSError, PoolTimeout) as error:
-            return [(None, TryAgain(f"the database cannot be reached: {error}"))] * len(works)
-        except Exception as error:  # noqa: BLE001 - it is handed to those who asked; the writer must live
-            return [(None, error)] * len(works)
-
-    async def _run(
-        self, connection: AsyncConnection, works: list[Work]
-    ) -> list[tuple[Any, BaseException | None]]:
-        return await connection.run_sync(run_transaction, works)
-
-    async def close(self) -> None:
-        self._closed = True
-        if self._task is not None:
-            self._waiting.put_nowait(None)
-            await self._task
-            self._task = None
-        await self._engine.dispose()
-
-    async def ping(self) -> None:
-        async with self._engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))

@@ -7,7 +7,9 @@ upgrade is one transaction under an advisory lock.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from scheduler.errors import SchemaMismatch, TryAgain, Unreachable
+from scheduler.errors import NightshotError, SchemaMismatch, TryAgain, Unreachable
+from scheduler.store.revision import migrations_dir, sqlite_path
 
 #: Any fixed number: two upgraders of one PostgreSQL database wait for each other.
 UPGRADE_LOCK = 7_464_101_402_660_641
-
-
-def migrations_dir() -> Path:
-    """The migrations beside this checkout, or inside the installed wheel."""
-    package = Path(__file__).resolve().parent.parent
-    shipped = package / "_migrations"
-    return shipped if shipped.is_dir() else package.parent / "migrations"
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -51,12 +47,6 @@ def newest_revision() -> str:
 
 def current_revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
-
-
-def sqlite_path(url: str) -> Path | None:
-    """The file of a `sqlite:///…` URL, or None for any other database."""
-    prefix, found, path = url.partition(":///")
-    return Path(path) if found and prefix.startswith("sqlite") else None
 
 
 def _refuse_newer(connection: Connection) -> str | None:
@@ -207,3 +197,15 @@ def backup(url: str, target: Path) -> Path:
     if not path.exists():
         raise Unreachable(f"there is no database at {path} yet", "nightshot run makes one")
     return backup_sqlite(path, target)
+
+
+def main(url: str, backup_dir: str) -> None:
+    """Upgrade and tell on stdout, as JSON, what was done or why not: for `revision.upgrade_apart`."""
+    try:
+        print(json.dumps({"done": upgrade(url, Path(backup_dir))}))
+    except NightshotError as error:
+        print(json.dumps({"code": error.code, "message": error.message, "hint": error.hint}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -21,7 +21,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from scheduler.core.admission import Pause
 from scheduler.core.lifecycle import (
@@ -94,10 +94,17 @@ _TAKE_NUMBERS = (
 
 
 @cache
-def _insert_ignoring(dialect_name: str, table: Table) -> Executable:
+def _insert_ignoring(dialect_name: str, table: Table) -> Any:
+    return _insert(dialect_name, table).on_conflict_do_nothing()
+
+
+def _insert(dialect_name: str, table: Table) -> Any:
+    """The dialect's own INSERT, which knows ON CONFLICT."""
     if dialect_name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
+        from sqlalchemy.dialects import postgresql  # 2 MB that a daemon on SQLite has no use for
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 class Moves:
@@ -115,11 +122,9 @@ class Moves:
         self._run(_insert_ignoring(self._c.dialect.name, table), rows)
 
     def upsert(self, table: Any, key: str, row: dict[str, Any]) -> None:
-        dialect = postgresql if self._c.dialect.name == "postgresql" else sqlite
         others = {name: value for name, value in row.items() if name != key}
-        self._c.execute(
-            dialect.insert(table).values(**row).on_conflict_do_update(index_elements=[key], set_=others)
-        )
+        inserted = _insert(self._c.dialect.name, table).values(**row)
+        self._c.execute(inserted.on_conflict_do_update(index_elements=[key], set_=others))
 
     def take_numbers(self, name: str, count: int) -> range:
         """Reserve `count` consecutive numbers; a rolled-back transaction gives them back."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scheduler.errors import SettingsError
-from scheduler.store.engine import PostgresStore, SqliteStore
-from scheduler.store.migrate import sqlite_path
+from scheduler.store.engine import SqliteStore
+from scheduler.store.revision import sqlite_path
+
+if TYPE_CHECKING:
+    from scheduler.store.postgres import PostgresStore
 
 
 def open_store(url: str) -> SqliteStore | PostgresStore:
@@ -13,6 +18,8 @@ def open_store(url: str) -> SqliteStore | PostgresStore:
     if path is not None:
         return SqliteStore(str(path))
     if url.startswith("postgresql+asyncpg://"):
+        from scheduler.store.postgres import PostgresStore
+
         return PostgresStore(url)
     raise SettingsError(
         f"store.url: {url.partition(':')[0]!r} is not a database nightshot knows",

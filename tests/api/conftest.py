@@ -19,8 +19,9 @@ from scheduler.composition import build_desk, build_kit, build_providers
 from scheduler.home import Home
 from scheduler.intake.document import Defaults
 from scheduler.settings import load_settings
-from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.engine import SqliteStore
 from scheduler.store.open import open_store
+from scheduler.store.postgres import PostgresStore
 from scheduler.store.tx import StoreTx
 from tests.support.bench import BACKEND, Bench
 from tests.support.control import Line

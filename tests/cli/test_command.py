@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from scheduler.cli import COMMANDS
+from scheduler.cli import ABOUT, COMMANDS
 from scheduler.cli import nightshot as group
 from scheduler.home import Home
 from tests.cli.conftest import Command
@@ -32,6 +32,12 @@ def test_every_command_has_help_and_json(name: str) -> None:
         assert leaf.help, f"{name} {leaf.name} says nothing about itself"
         options = {option for parameter in leaf.params for option in parameter.opts}
         assert "--json" in options or leaf.name == "run", f"{name} {leaf.name} has no --json"
+
+
+def test_the_list_of_commands_says_what_each_says_about_itself() -> None:
+    ctx = click.Context(group)
+    commands = {name: group.get_command(ctx, name) for name in COMMANDS}
+    assert {name: found.get_short_help_str(80) for name, found in commands.items() if found} == ABOUT
 
 
 def test_a_mistyped_command_is_a_usage_error_with_a_guess(nightshot: Command) -> None:

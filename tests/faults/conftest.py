@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.engine import SqliteStore
+from scheduler.store.postgres import PostgresStore
 from tests.support.coda_account import TOKEN
 from tests.support.coda_server import CodaServer
 from tests.support.fault_ground import Ground

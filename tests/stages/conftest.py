@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.engine import SqliteStore
+from scheduler.store.postgres import PostgresStore
 from tests.support.bench import Bench, MakeBench
 
 

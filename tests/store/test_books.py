@@ -14,8 +14,9 @@ from scheduler.core.lifecycle import ATTEMPT_ARROWS, AttemptEvent, AttemptState,
 from scheduler.core.records import ArmingRecord
 from scheduler.core.settlement import settle
 from scheduler.core.task import Completed
-from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.engine import SqliteStore
 from scheduler.store.open import open_store
+from scheduler.store.postgres import PostgresStore
 from scheduler.store.tx import StoreTx
 from tests.support.stores import (
     DAY_US,

@@ -8,7 +8,8 @@ from scheduler.core.alarms import AlarmRules
 from scheduler.core.caps import Cap, Measure, Period, Scope
 from scheduler.core.ledger import Account, AccountKind
 from scheduler.core.lifecycle import AttemptState
-from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.engine import SqliteStore
+from scheduler.store.postgres import PostgresStore
 from scheduler.store.tx import StoreTx
 from tests.support.books import CAPS, CREDIT, audit, give_credits, lose, paid_in, say_not_sent
 from tests.support.stores import COST, NOW_US, query

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from scheduler.core.clocks import ClockMark
-from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.engine import SqliteStore
 from scheduler.store.open import open_store
+from scheduler.store.postgres import PostgresStore
 from tests.support.databases import Kind
 from tests.support.stores import NOW_US, query
 

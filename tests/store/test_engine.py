@@ -15,8 +15,9 @@ from sqlalchemy.pool import NullPool
 
 from scheduler.errors import SettingsError, TryAgain
 from scheduler.ports_store import Store
-from scheduler.store.engine import PostgresStore, SqliteStore, refuse_weak_pragmas
+from scheduler.store.engine import SqliteStore, refuse_weak_pragmas
 from scheduler.store.open import open_store
+from scheduler.store.postgres import PostgresStore
 from scheduler.store.tx import StoreTx
 from tests.support.databases import Databases
 from tests.support.stores import execute, make_batch, make_spec, query, receive_jobs

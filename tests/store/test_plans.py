@@ -9,7 +9,8 @@ from sqlalchemy import event
 
 from scheduler.core.admission import BackendLoad
 from scheduler.core.lifecycle import AttemptState, JobState
-from scheduler.store.engine import PostgresStore, SqliteStore
+from scheduler.store.engine import SqliteStore
+from scheduler.store.postgres import PostgresStore
 from scheduler.store.tx import StoreTx
 from tests.support.stores import (
     BACKEND,
