@@ -233,7 +233,7 @@ class ReconcileTx(SubmissionTx, Protocol):
     def intent_mark(self) -> Mark | None: ...
 
     def intents_since(self, epoch: int, first: int) -> dict[int, tuple[str, AttemptState]]:
-        """Attempts of an epoch by their number, from `first` on."""
+        """Attempts of an epoch by their number: from `first` on, and each that is SUBMITTING."""
 
     def see_journal_epoch(self, epoch: int) -> None: ...
 

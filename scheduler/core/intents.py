@@ -1,8 +1,9 @@
 """Two memories of what was sent: the database and the intent journal beside it. They must agree.
 
 Every paid intent has a number (epoch, sequence). It is committed in the database first and appended to the
-journal, on disk, before the first byte leaves. So after any crash the journal may lack the last few numbers,
-whose attempts were then never sent; anything else means that one of the two was restored from a backup.
+journal, on disk, before the first byte leaves. So after any crash the journal may lack a few of the latest
+numbers, whose attempts were then never sent; anything else means that one of the two was restored from a
+backup.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from scheduler.core.lifecycle import AttemptState
 
 #: What an attempt may have become that never reached the journal: it cannot have been sent.
 _UNSENT = frozenset({AttemptState.SUBMITTING, AttemptState.NOT_SENT, AttemptState.IN_DOUBT})
+_MAY_BE_LOST = frozenset({AttemptState.SUBMITTING, AttemptState.IN_DOUBT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ def compare(
     """Compare both memories at start.
 
     `journal` holds the lines of its newest epoch, `journal_epoch` that epoch (None: there is no journal);
-    `attempts` are the database's attempts of its own epoch by sequence, from the journal's last one on.
+    `attempts` are the database's attempts of its own epoch by sequence: from the journal's highest one on,
+    and every one that is still SUBMITTING, because a lower number may be written after a higher one.
     """
     if database is None and journal_epoch is None:
         return Agreement()
@@ -80,7 +83,9 @@ def compare(
         )
     if journal_epoch < database.epoch:
         journal = ()  # a person began the database's epoch, and nothing was sent in it yet, or so it seems
-    last = journal[-1].sequence if journal else 0
+    # Requests that leave together write their lines in any order: the last line is not the highest number.
+    newest = max(journal, key=lambda intent: intent.sequence, default=None)
+    last = newest.sequence if newest else 0
     if last > database.sequence:
         later = [intent for intent in journal if intent.sequence > database.sequence]
         return Disagreement(
@@ -88,19 +93,26 @@ def compare(
             "it was restored from a backup",
             _names(later),
         )
-    for intent in journal[-1:]:
-        known = attempts.get(intent.sequence)
-        if known is None or known[0] != intent.attempt_id:
-            told = f"intent {intent.sequence} is attempt {intent.attempt_id} in the journal"
+    if newest is not None:
+        known = attempts.get(last)
+        if known is None or known[0] != newest.attempt_id:
+            told = f"intent {last} is attempt {newest.attempt_id} in the journal"
             return Disagreement(f"{told} and another one in the database: one of them is from a backup")
-    beyond = {number: attempt for number, attempt in attempts.items() if number > last}
-    sent = [attempt_id for attempt_id, state in beyond.values() if state not in _UNSENT]
+    sent = [number for number, (_, state) in attempts.items() if number > last and state not in _UNSENT]
     if sent:
         return Disagreement(
             f"{len(sent)} attempts were sent after the intent journal ends: it was restored from a backup"
         )
-    lost = (attempt_id for attempt_id, state in beyond.values() if state is not AttemptState.NOT_SENT)
-    return Agreement(tuple(sorted(lost)))
+    written = {intent.attempt_id for intent in journal}
+    return Agreement(
+        tuple(
+            sorted(
+                attempt_id
+                for attempt_id, state in attempts.values()
+                if attempt_id not in written and state in _MAY_BE_LOST
+            )
+        )
+    )
 
 
 def _names(intents: Sequence[Intent]) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ class Reconciling:
     ) -> tuple[bool, list[str]]:
         """Hold the two memories of what was sent against each other; a disagreement stops paid submission."""
         mark = tx.intent_mark()
-        last = lines[-1].sequence if lines and mark and epoch == mark.epoch else 0
+        same_epoch = mark is not None and epoch == mark.epoch
+        last = max((intent.sequence for intent in lines), default=0) if same_epoch else 0
         attempts = tx.intents_since(mark.epoch, max(last, 1)) if mark else {}
         now_us = self.kit.clock.now_us()
         found = compare(mark, lines, epoch, attempts)

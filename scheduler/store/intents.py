@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from scheduler.core.intents import Intent, Mark
 from scheduler.core.lifecycle import AttemptState
-from scheduler.store.moves import Moves
+from scheduler.store.moves import Moves, is_state
 from scheduler.store.schema import attempts, intent_marks
 
 #: One daemon a database, until several are supported.
@@ -24,7 +24,11 @@ _NUMBER = (
     .values(intent_epoch=bindparam("_epoch"), intent_sequence=bindparam("_sequence"))
 )
 _SINCE = select(attempts.c.intent_sequence, attempts.c.id, attempts.c.state).where(
-    attempts.c.intent_epoch == bindparam("_epoch"), attempts.c.intent_sequence >= bindparam("_from")
+    attempts.c.intent_epoch == bindparam("_epoch"),
+    or_(
+        attempts.c.intent_sequence >= bindparam("_from"),
+        is_state(attempts.c.state, AttemptState.SUBMITTING),
+    ),
 )
 
 
