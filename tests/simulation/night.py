@@ -148,6 +148,7 @@ class Night:
                 for name in ("blind", "open"):
                     self.process.do(self._act(lambda desk, name=name: self.person.grant(desk, "8", name)))  # type: ignore[misc]
             await self._until(EVENING_US + int(self.plan.hours * HOUR_US), self._all_ended)
+            await self._let_all_go()
             await self._come_to_rest()
         finally:
             await self._bury()
@@ -344,6 +345,13 @@ class Night:
         return None if due_us is None else due_us - self.clock.offset_us
 
     # ---------------------------------------------------------------------------------------------- the end
+
+    async def _let_all_go(self) -> None:
+        """Before the faults are off: people let go what still waits, so that it meets them too."""
+        self.say("---- people put everything right")
+        for act in self._put_right():
+            self.process.do(self._act(act))
+        await self._until(self.clock.true_us() + HOUR_US, self._all_ended)
 
     async def _come_to_rest(self) -> None:
         """With the faults off and everything put right, every job ends."""
