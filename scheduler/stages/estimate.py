@@ -25,26 +25,33 @@ class Estimating:
     kit: Kit
 
     async def step(self) -> int:
-        backends = await self.kit.store.read(lambda tx: tx.waiting_backends())
-        return sum([await self._price_backend(name) for name in backends])
+        now_us = self.kit.clock.now_us()
 
-    async def _price_backend(self, backend: str) -> int:
+        def gather(tx: EstimateTx) -> dict[str, list[UnpricedJob]]:
+            return {name: tx.unpriced_jobs(name, now_us, GROUP) for name in tx.waiting_backends()}
+
+        waiting = await self.kit.store.read(gather)
+        return sum([await self._price_backend(name, jobs) for name, jobs in waiting.items()])
+
+    async def _price_backend(self, backend: str, jobs: list[UnpricedJob]) -> int:
         priced = 0
-        while True:
-            now_us = self.kit.clock.now_us()
-            jobs = await self.kit.store.read(
-                lambda tx, now_us=now_us: tx.unpriced_jobs(backend, now_us, GROUP)  # type: ignore[misc]
-            )
-            if not jobs:
-                return priced
+        while jobs:
             answers = await self._ask(backend, jobs)
             done = await self.kit.store.write(lambda tx, answers=answers: self._record(tx, backend, answers))  # type: ignore[misc]
             priced += done
             if done:
                 self.kit.wake("admit")
-                self.kit.wake("publish")
+            if any(isinstance(answer, EstimateFailed) for _, answer in answers):
+                self.kit.wake("publish")  # one that can never run has ended
             if done < len(answers) or len(answers) < len(jobs):
                 return priced  # the provider is in trouble: the rest would only fail as well
+            if len(jobs) < GROUP:
+                return priced  # what has come meanwhile has woken this stage again
+            now_us = self.kit.clock.now_us()
+            jobs = await self.kit.store.read(
+                lambda tx, now_us=now_us: tx.unpriced_jobs(backend, now_us, GROUP)  # type: ignore[misc]
+            )
+        return priced
 
     async def _ask(
         self, backend: str, jobs: list[UnpricedJob]

@@ -227,7 +227,7 @@ class Admission(Moves):
     def drop_stale_quotes(self, job_ids: Sequence[int], now_us: int) -> list[int]:
         if not job_ids:
             return []
-        return sorted(self._c.execute(_DROP_STALE, {"_ids": list(job_ids), "_now": now_us}).scalars())
+        return sorted(self._run(_DROP_STALE, {"_ids": list(job_ids), "_now": now_us}).scalars())
 
     def quote_is_valid(self, job_id: int, now_us: int) -> bool:
         return self._run(_VALID_QUOTE_OF, {"_job": job_id, "_now": now_us}).first() is not None
@@ -241,7 +241,7 @@ class Admission(Moves):
         ours = [(job, attempt_id) for job, attempt_id in admitted if job.job_id in moved]
         if not ours:
             return []
-        tried = {job_id: last for job_id, last in self._c.execute(_LAST_TRY, {"_ids": sorted(moved)})}
+        tried = {job_id: last for job_id, last in self._run(_LAST_TRY, {"_ids": sorted(moved)})}
         rows = [
             {
                 "id": attempt_id,

@@ -195,7 +195,7 @@ class Polling(Submission):
 
     def settle_attempts(self, settled: Sequence[tuple[FinishedTask, Settlement]], at_us: int) -> None:
         ids = [task.attempt_id for task, _ in settled]
-        ours = set(self._c.execute(_SETTLE, {"_ids": ids}).scalars())
+        ours = set(self._run(_SETTLE, {"_ids": ids}).scalars())
         for task, settlement in settled:
             if task.attempt_id not in ours:
                 continue
