@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
+from functools import partial
 
 from scheduler.errors import SpecError
 from scheduler.intake.formats import Document, Path, nearest_line, too_deep
@@ -23,6 +24,9 @@ _TOKEN = re.compile(
 )
 #: tomllib and the scanner read about half a megabyte a second at worst.
 CHARACTERS_MAX = 512 * 1024
+#: So short, and with fewer signs that nest than may be nested, a text cannot keep `tomllib` busy: it is
+#: scanned only when somebody asks for a line. The header of a circuit, in every file of a full inbox, is one.
+SMALL_CHARACTERS = 4096
 
 _AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -66,6 +70,13 @@ def parse(text: str, file: str, *, depth_max: int, line_before: int = 0) -> Docu
             file=file,
             hint="Write large batches as .jsonl: one job in each line.",
         )
+    if len(text) <= SMALL_CHARACTERS and sum(map(text.count, "[{.")) < depth_max:
+        try:
+            value = tomllib.loads(text)
+        except ValueError:
+            pass  # below, the scanner finds out what to say
+        else:
+            return Document(value, partial(_line_in, text, depth_max, line_before))
     found = scan(text, file, depth_max=depth_max, line_before=line_before)
     if found.duplicates:
         refuse_duplicates(found.duplicates, file, line_before=line_before)
@@ -83,6 +94,11 @@ def parse(text: str, file: str, *, depth_max: int, line_before: int = 0) -> Docu
         return line + line_before if line else None
 
     return Document(value, line_of)
+
+
+def _line_in(text: str, depth_max: int, line_before: int, path: Path) -> int | None:
+    line = nearest_line(scan(text, "", depth_max=depth_max).lines, path)
+    return line + line_before if line else None
 
 
 def _syntax_error(error: tomllib.TOMLDecodeError, text: str, file: str, line_before: int) -> SpecError:
