@@ -22,6 +22,8 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def short_name(name: str) -> str:
     """The file name, its middle cut out when it is too long to stand with something; the ending stays."""
+    if len(name) * 4 <= LONGEST_NAME_BYTES:
+        return name  # a character has at most four bytes
     raw = os.fsencode(name)
     if len(raw) <= LONGEST_NAME_BYTES:
         return name

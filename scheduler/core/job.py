@@ -43,6 +43,23 @@ class JobSpec:
     #: New attempts after a definite refusal or a failure at the provider, each paid and counted.
     retries: int = 0
 
+    def on(self, backend: str) -> JobSpec:
+        """The same job on another backend. Written out, because `replace` takes seven times as long."""
+        return JobSpec(
+            self.name,
+            self.code,
+            self.framework,
+            backend,
+            self.shots,
+            self.accept_overage,
+            self.execution_hint,
+            self.priority,
+            self.project,
+            self.tags,
+            self.source_name,
+            self.again,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BatchSpec:

@@ -199,22 +199,27 @@ def look_below(folder: Path, relative: str) -> os.stat_result:
 
 
 def is_being_written(folder: Path | int, relative: str) -> bool:
-    """True while some process has the file open for writing, as far as the kernel tells us.
+    """`has_writer` of a file below `folder`. Raises OSError when it cannot be opened for reading."""
+    fd = open_below(folder, relative)
+    try:
+        return has_writer(fd)
+    finally:
+        os.close(fd)
+
+
+def has_writer(fd: int) -> bool:
+    """True while some process has this file open for writing, as far as the kernel tells us.
 
     A writer may pause for longer than any quiet time: a copy over a network that stalls. The kernel tells it
-    by granting a read lease, or not. Raises OSError when the file cannot be opened for reading.
+    by granting a read lease, or not; closing `fd` gives the lease back.
     """
-    fd = open_below(folder, relative)
     try:
         # Somebody who opens the file in this very moment makes the kernel send the signal set here: SIGURG,
         # which is ignored by default, and not SIGIO, which would end the process.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
         return error.errno == errno.EAGAIN  # else: not our file, or a file system without leases
-    finally:
-        os.close(fd)
     return False
 
 

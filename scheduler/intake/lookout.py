@@ -6,13 +6,14 @@ looked at again with every pass.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from scheduler.core.spooling import Look, is_complete
 from scheduler.errors import SpecError
 from scheduler.intake.document import is_manifest
-from scheduler.intake.inbox import Seen, is_being_written, is_gone, move_out, scan
+from scheduler.intake.inbox import Seen, has_writer, is_gone, move_out, open_below, scan
 from scheduler.intake.notes import Notes
 from scheduler.intake.owners import user_name
 from scheduler.intake.problems import printable
@@ -79,10 +80,10 @@ class Lookout:
         else:
             self._before = {path: look for path, look in self._before.items() if looks.get(path) == look}
 
-    def may_take(self, seen: Seen, inbox: int) -> bool:
-        """Refuse what is no job file without opening it, and leave alone what we may not read.
+    def open_to_take(self, seen: Seen, inbox: int) -> int | None:
+        """Return an open descriptor of a file that may be taken; None for what is refused or left alone.
 
-        `inbox` is the descriptor of the open folder.
+        What is no job file is refused without opening it. `inbox` is the descriptor of the open folder.
         """
         refusal = self.plan.files.refuse(
             seen.mode, seen.uid, seen.links, seen.look.size_bytes, user_name(seen.uid)
@@ -90,9 +91,11 @@ class Lookout:
         try:
             if refusal is not None:
                 self._refuse(seen, refusal)
-                return False
-            if not is_being_written(inbox, seen.path):
-                return True
+                return None
+            fd = open_below(inbox, seen.path)
+            if not has_writer(fd):
+                return fd
+            os.close(fd)
             self._wait_for_writer(seen)
         except PermissionError:
             why = "the service may not read it, so it was left in the inbox"
@@ -100,7 +103,7 @@ class Lookout:
         except OSError as error:
             if not is_gone(error):
                 self.notes.tell(seen.path, f"it was left in the inbox: {error.strerror}")
-        return False
+        return None
 
     def _wait_for_writer(self, seen: Seen) -> None:
         """Its end wakes the watcher; one that has written nothing for long may have been forgotten."""

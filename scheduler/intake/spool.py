@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from scheduler.intake.inbox import (
     free_bytes,
     is_being_written,
     is_gone,
-    open_below,
     opened,
     read_all,
     sync_folder,
@@ -239,10 +238,11 @@ class Spool:
         waiting = self._lookout.waiting
         if seen.path in waiting:
             return None  # a circuit of a manifest that waits for another circuit
-        if not self._lookout.may_take(seen, inbox):
+        fd = self._lookout.open_to_take(seen, inbox)
+        if fd is None:
             return None
         try:
-            circuits = self._circuits_of(seen, inbox) if is_manifest(seen.path) else []
+            circuits = self._circuits_of(seen, fd)
             if not waiting.isdisjoint(circuits) or any(_is_open(inbox, each) for each in circuits):
                 waiting.update(circuits, [seen.path])
                 return None
@@ -260,10 +260,11 @@ class Spool:
         self._notes.forget(seen.path)
         return claim
 
-    def _circuits_of(self, seen: Seen, inbox: int) -> list[str]:
-        """Paths, relative to the inbox, of the circuit files a manifest refers to."""
-        fd = open_below(inbox, seen.path)
+    def _circuits_of(self, seen: Seen, fd: int) -> list[str]:
+        """Paths, relative to the inbox, of the circuit files a manifest refers to; closes `fd`."""
         try:
+            if not is_manifest(seen.path):
+                return []
             data = read_all(fd, min(os.fstat(fd).st_size, self.plan.files.max_file_bytes))
         finally:
             os.close(fd)
@@ -383,6 +384,7 @@ def resolver(backend_name: Callable[[str], str]) -> Callable[[BatchSpec], BatchS
             full = {name: full_name(name) for name in names}
         except ValueError as error:
             raise SpecError(str(error), file=spec.name) from None
-        return replace(spec, jobs=tuple(replace(job, backend=full[job.backend]) for job in spec.jobs))
+        jobs = tuple([job.on(full[job.backend]) for job in spec.jobs])
+        return BatchSpec(spec.name, jobs, spec.digest, spec.attachments)
 
     return resolve

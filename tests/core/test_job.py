@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scheduler.core.job import BatchSpec, JobRef, JobSpec, job_label
@@ -49,3 +51,21 @@ def test_shots_out_of_bounds_are_refused_with_the_bound(shots: int, told: str | 
     refused = rules.refuse_shots(shots)
     assert (told in refused) if told and refused else refused is told
     assert BackendRules("a:b", "a", "coda", True, 1).refuse_shots(10**9) is None
+
+
+def test_a_job_on_another_backend_is_the_same_in_everything_else() -> None:
+    job = JobSpec(
+        "bell",
+        "OPENQASM 3.0;",
+        "openqasm3",
+        "simulator",
+        7,
+        True,
+        "run_batch",
+        3,
+        "p",
+        ("t",),
+        "bell.qasm",
+        True,
+    )
+    assert job.on("local:simulator") == replace(job, backend="local:simulator")
