@@ -65,7 +65,7 @@ def assert_paid_once_and_kept(daemon: Daemon, coda: CodaServer) -> None:
     assert len(coda.bills) == 1
     (attempt,) = attempts(daemon)
     assert attempt["provider_job_id"] == coda.bills[0].job_id
-    (folder,) = daemon.result_folders()
+    (folder,) = daemon.written_folders(1)
     assert json.loads((folder / "results.json").read_text())["counts"] == [{"11": 52, "00": 48}]
 
 

@@ -97,7 +97,7 @@ def test_a_file_that_is_written_slowly_is_taken_whole(daemon: Daemon) -> None:
             time.sleep(0.5)  # longer than the quiet time: a copy over a network may stall
             assert daemon.jobs() == []
     completed(daemon)
-    (folder,) = daemon.result_folders()
+    (folder,) = daemon.written_folders(1)
     assert (folder / "slow.qasm").read_text() == qasm(1)
 
 
@@ -226,5 +226,5 @@ def test_a_full_disk_stops_nothing_for_good(tmp_path: Path) -> None:
         daemon.drop("after.qasm", qasm(2))
         completed(daemon, 2)
         daemon.until(lambda: "disk" not in daemon.needs(), "nothing is said any more")
-        assert len(daemon.result_folders()) == 2
+        assert len(daemon.written_folders(2)) == 2
         assert daemon.stop() == 0

@@ -200,7 +200,14 @@ class Daemon:
         return {path.name.removesuffix(".WHY.txt"): path.read_text() for path in found}
 
     def result_folders(self) -> list[Path]:
-        return sorted(path for night in self.home.results.iterdir() for path in night.iterdir())
+        """Folders that are complete; one that is being written has a hidden name."""
+        found = (path for night in self.home.results.iterdir() for path in night.iterdir())
+        return sorted(path for path in found if not path.name.startswith("."))
+
+    def written_folders(self, count: int) -> list[Path]:
+        """Wait for so many: a job is completed a moment before its files are."""
+        self.until(lambda: len(self.result_folders()) == count, f"{count} results are written")
+        return self.result_folders()
 
     def times_logged(self, pattern: str) -> int:
         return len(re.findall(pattern, self.log))
