@@ -20,7 +20,7 @@ from tests.mutants.catalogue import MUTANTS, Change, Mutant
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: A mutant has so many nights to be noticed in.
-NIGHTS = 60
+NIGHTS = 150
 CONTROL = Mutant("(none: the program as it is)", frozenset(), ())
 
 
@@ -88,7 +88,7 @@ def read_verdict(mutant: Mutant, root: Path, done: subprocess.CompletedProcess[s
 
 
 def main(words: list[str]) -> int:
-    chosen = [m for m in (CONTROL, *MUTANTS) if not words or any(word in m.name for word in words)]
+    chosen = [m for m in (*MUTANTS, CONTROL) if not words or any(word in m.name for word in words)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         verdicts = []
         for verdict in pool.map(put_to_the_test, chosen):

@@ -26,7 +26,7 @@ from tests.simulation.plan import BERLIN, EVENING_US, HOUR_US, Plan, rules_of
 from tests.simulation.ports import Inline, Killed
 from tests.simulation.process import Process
 from tests.simulation.told import Told
-from tests.support.pretend import Bill, Server
+from tests.support.pretend import FATES, LOST, Bill, Server
 
 #: Stages are woken at least so often, as the daemon's ticks do.
 TICK_US = 300_000_000
@@ -120,6 +120,7 @@ class Night:
             credits_microcredits=self.plan.credits,
             cents_per_credit=self.plan.cents_per_credit,
         )
+        server.weights = LOST if self.plan.fog else FATES
         server.on_arrival = lambda request: self._arrived(server, request)
         server.on_bill = lambda bill: self._billed(server, bill)
         return server
@@ -316,6 +317,8 @@ class Night:
         due = [self.clock.next_due_us(), self._next_row_due_us(), end_us, now_us + 15 * 60_000_000]
         due += [at_us for at_us, _ in self._arrivals[:1]]
         next_us = max(now_us + 1, min(us for us in due if us is not None))
+        if self.rng.random() < 0.1:
+            self.books.audit()
         self.clock.advance_to(next_us)
         self.process.wake("poll")
         if next_us >= tick_us:

@@ -58,6 +58,8 @@ class Plan:
     #: Whether a crash may come with a database from a backup.
     restores: bool
     hours: float
+    #: The servers lose most of their answers, and many jobs stand ready to be sent when that begins.
+    fog: bool
     caps: tuple[Cap, ...]
     overage: Overage
     up_to_microusd: int
@@ -72,18 +74,20 @@ class Plan:
     def of(cls, seed: int) -> Plan:
         rng = random.Random(f"plan {seed}")
         kill_rate = rng.choice((0.0, 0.003, 0.008, 0.02))
+        fog = rng.random() < 0.15
         return cls(
             seed=seed,
             jobs=rng.randrange(5, 15),
-            slots=rng.choice((1, 2, 4, 8)),
-            concurrency=rng.choice((1, 3, 32)),
-            fault_rate=rng.choice((0.2, 0.4, 0.7)),
+            slots=12 if fog else rng.choice((1, 2, 4, 8)),
+            concurrency=1 if fog else rng.choice((1, 3, 32)),
+            fault_rate=rng.choice((0.4, 0.7) if fog else (0.2, 0.4, 0.7)),
             kill_rate=kill_rate,
             weather_rate=rng.choice((0.0, 0.0, 0.01, 0.05)),
             drift_rate=rng.choice((0.0, 0.01, 0.05)),
             jump_rate=rng.choice((0.0, 0.0, 0.02)),
             restores=kill_rate > 0 and rng.random() < 0.4,
             hours=rng.choice((1.5, 5.0, 20.0)),
+            fog=fog,
             caps=tuple(_limited(cap, rng.choice(limits)) for cap, limits in CAPS if rng.random() < 0.45),
             overage=rng.choice(tuple(Overage)),
             up_to_microusd=rng.choice((1 * USD, 5 * USD)),

@@ -59,10 +59,16 @@ FATES = {
     "reset": 3,
     "billed, then reset": 4,
     "billed, no id": 4,
-    "billed, an id already used": 3,
+    "billed, an id already used": 6,
     "cost above the quote": 5,
     "no cost figure": 4,
     "raises after billing": 2,
+}
+#: A server that loses its answers: whether it took the request or not, nobody hears of it.
+LOST = {
+    fate: weight
+    for fate, weight in FATES.items()
+    if fate.startswith(("billed, then", "hang", "reset", "500"))
 }
 #: What may happen before a byte has left.
 EARLY_FATES = {"not sent": 4, "not sent, try later": 2, "slow to connect": 3, "suspended for an hour": 2}
@@ -105,6 +111,7 @@ class Server:
     #: True when it can be asked what became of an attempt.
     tells: bool = False
     fault_rate: float = 0.0
+    weights: dict[str, int] = field(default_factory=lambda: FATES)
     #: Called, before anything is done, with each request that arrives.
     on_arrival: Callable[[RunRequest], None] = lambda _request: None
     #: Called when a bill has been written.
@@ -143,7 +150,7 @@ class Server:
         self.requests[request.attempt_id] += 1
         self.arrived_us[request.attempt_id] = self.clock.now_us()
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        fate = self.draw(FATES) or "accepted"
+        fate = self.draw(self.weights) or "accepted"
         self.fates[fate] += 1
         self.under_way[request.attempt_id] += 1
         self.spawn(self._serve(request, fate, answer))
