@@ -37,32 +37,37 @@ class Estimating:
     kit: Kit
 
     async def step(self) -> int:
-        backends = await self.kit.store.read(lambda tx: tx.waiting_backends())
-        return sum([await self._price_backend(name) for name in backends])
+        def gather(tx: EstimateTx) -> dict[str, list[UnpricedJob]]:
+            return {name: self._to_price(tx, name) for name in tx.waiting_backends()}
 
-    async def _price_backend(self, backend: str) -> int:
+        waiting = await self.kit.store.read(gather)
+        return sum([await self._price_backend(name, jobs) for name, jobs in waiting.items()])
+
+    async def _price_backend(self, backend: str, jobs: list[UnpricedJob]) -> int:
         priced = 0
-        while True:
-            jobs = await self.kit.store.read(lambda tx: self._to_price(tx, backend))
-            if not jobs:
-                return priced
+        while jobs:
             answers = await self._ask(backend, jobs)
             done = await self.kit.store.write(lambda tx, answers=answers: self._record(tx, backend, answers))  # type: ignore[misc]
             priced += done
             if done:
                 self.kit.wake("admit")
-                self.kit.wake("publish")
+            if any(isinstance(answer, EstimateFailed) for _, answer in answers):
+                self.kit.wake("publish")  # one that can never run has ended
             if done < len(answers) or len(answers) < len(jobs):
                 return priced  # the provider is in trouble: the rest would only fail as well
+            if len(jobs) < GROUP:
+                return priced  # what has come meanwhile has woken this stage again
+            jobs = await self.kit.store.read(lambda tx: self._to_price(tx, backend))
+        return priced
 
     def _to_price(self, tx: EstimateTx, backend: str) -> list[UnpricedJob]:
         now_us = self.kit.clock.now_us()
         jobs = tx.unpriced_jobs(backend, now_us, GROUP)
         rules = self.kit.rules.backend(backend)
-        if jobs or rules is None or not rules.paid or tx.arming() is None:
+        if len(jobs) == GROUP or rules is None or not rules.paid or tx.arming() is None:
             return jobs
         # Only those about to start are asked for again: a queue of a thousand need not be priced every hour.
-        return tx.stale_heads(backend, now_us, rules.slots)
+        return jobs + tx.stale_heads(backend, now_us, rules.slots)
 
     async def _ask(
         self, backend: str, jobs: list[UnpricedJob]

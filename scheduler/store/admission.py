@@ -285,7 +285,7 @@ class Admission(BreakerRows):
         ours = [(job, attempt_id) for job, attempt_id in admitted if job.job_id in moved]
         if not ours:
             return []
-        tried = {job_id: last for job_id, last in self._c.execute(_LAST_TRY, {"_ids": sorted(moved)})}
+        tried = {job_id: last for job_id, last in self._run(_LAST_TRY, {"_ids": sorted(moved)})}
         rows = [
             {
                 "id": attempt_id,

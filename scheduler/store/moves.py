@@ -146,9 +146,7 @@ class Moves:
         """Move many along one arrow; returns those that moved. The story is the caller's to note."""
         if not job_ids:
             return []
-        return sorted(
-            self._c.execute(_MOVE_MANY[event], {"_ids": list(job_ids), "_reason": sentence}).scalars()
-        )
+        return sorted(self._run(_MOVE_MANY[event], {"_ids": list(job_ids), "_reason": sentence}).scalars())
 
     def note(self, job_ids: Iterable[int], at_us: int, event: str, sentence: str) -> None:
         rows = [{"job_id": i, "at_us": at_us, "event": str(event), "sentence": sentence} for i in job_ids]

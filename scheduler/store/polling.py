@@ -204,7 +204,7 @@ class Polling(Submission):
         for event, failed in ((AttemptEvent.SETTLE, False), (AttemptEvent.SETTLE_FAILURE, True)):
             ids = [task.attempt_id for task, _ in settled if (task.failure is not None) is failed]
             if ids:
-                ours.update(self._c.execute(_SETTLE[event], {"_ids": ids}).scalars())
+                ours.update(self._run(_SETTLE[event], {"_ids": ids}).scalars())
         for task, settlement in settled:
             if task.attempt_id not in ours:
                 continue
