@@ -1,4 +1,8 @@
-"""Publish: an ended job becomes files. The row says `published` only when they are on disk."""
+"""Publish: an ended job becomes files. The row says `published` only when they are on disk.
+
+The provider's own files go between the two: were the row first, a crash before them would leave them for
+good, because nobody looks at a published job again.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,7 @@ class Publishing:
             return 0
         written, trouble = await asyncio.to_thread(self._write, ended)
         if written:
+            await self._forget(written)
             await self._mark(written)
         if trouble is not None:
             raise trouble
@@ -42,7 +47,6 @@ class Publishing:
         )
         if ended_batches:
             self.kit.wake("label")
-        await self._forget(written)
 
     def _write(self, ended: list[EndedJob]) -> tuple[list[EndedJob], TryAgain | None]:
         """Write what can be written; the first that cannot be is the trouble that people are told about.
@@ -71,8 +75,15 @@ class Publishing:
         for job in written:
             provider = self.kit.provider_of(job.job.backend)
             for attempt in job.attempts:
-                if provider is not None and attempt.provider_job_id is not None:
+                if provider is None or attempt.provider_job_id is None:
+                    continue
+                try:
                     await provider.forget(attempt.provider_job_id)
+                except OSError as error:
+                    # A file left over must not keep a result from the one who waits for it.
+                    self.kit.log(
+                        "provider's files not removed", attempt=attempt.attempt_id, reason=str(error)
+                    )
 
 
 def _label(ended: EndedJob) -> str:
