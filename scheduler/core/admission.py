@@ -18,6 +18,7 @@ from scheduler.core.drift import Drifted, Fresh, LatestQuote, Stale, judge_quote
 from scheduler.core.money import Money
 from scheduler.core.spending import (
     JOB_CAP,
+    NIGHT_CAP,
     Funds,
     Refusal,
     Spending,
@@ -120,7 +121,7 @@ class BackendLoad:
     def room(self) -> int:
         """Free slots; an open breaker lets one probe through at a time."""
         if self.breaker.phase is not Phase.CLOSED:
-            return max(0, 1 - self.in_flight)
+            return max(0, min(self.slots, 1) - self.in_flight)
         return max(0, self.slots - self.in_flight)
 
 
@@ -210,7 +211,9 @@ def money_gates(
         gates.append(Gate(purse.stop.code, purse.stop.sentence, purse.stop.fix))
     gates += _quote_gates(job, purse, now_us)
     _, refusals = purse.plan(job, now_us)
-    gates += [Gate(r.code, r.sentence, r.fix, r.opens_us) for r in refusals]
+    # Arming gives the night its limit: until then, that there is no room under it is the same reason again.
+    same = "" if purse.armed else f"cap:{NIGHT_CAP}"
+    gates += [Gate(r.code, r.sentence, r.fix, r.opens_us) for r in refusals if r.code != same]
     in_doubt = doubt_gate(load, limits)
     return [*gates, in_doubt] if in_doubt else gates
 

@@ -17,6 +17,8 @@ from scheduler.core.money import MICRO, Credits, Money
 
 #: The cap that a job carries itself (`cap = "2.00 USD"`): it covers all of the job's attempts together.
 JOB_CAP = "job"
+#: The cap that `arm --night` sets.
+NIGHT_CAP = "night"
 
 
 @dataclass(frozen=True, slots=True)

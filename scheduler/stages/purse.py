@@ -8,13 +8,11 @@ from scheduler.core.admission import Candidate, Purse, own_caps
 from scheduler.core.caps import Cap, Measure, Period, Scope, Spender, Window, window_of
 from scheduler.core.records import ArmingRecord
 from scheduler.core.rules import Rules
-from scheduler.core.spending import Funds
+from scheduler.core.spending import NIGHT_CAP, Funds
 from scheduler.core.timing import night_of
 from scheduler.errors import ImpossibleArrow
 from scheduler.ports_store import FundsTx
 
-#: The cap that `arm --night` sets.
-NIGHT_CAP = "night"
 _ANYBODY = Spender("", None, "", 0, 0)
 
 

@@ -16,6 +16,7 @@ from scheduler.api.desk import Caller, Desk
 from scheduler.api.operations import answer
 from scheduler.clock import SystemClock
 from scheduler.composition import build_desk, build_kit, build_providers
+from scheduler.core.roles import Roles
 from scheduler.home import Home
 from scheduler.intake.document import Defaults
 from scheduler.settings import load_settings
@@ -114,6 +115,7 @@ def desk(bench: Bench, tmp_path: Path) -> Desk:
         resolve=lambda spec: spec,
         known_backends=(BACKEND,),
         troubles=dict,
+        roles=Roles(has=lambda _role, _user: True),
     )
 
 

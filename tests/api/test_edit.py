@@ -50,7 +50,9 @@ async def test_a_price_that_was_asked_before_the_edit_is_not_taken(office: Openi
             return await account.estimate(request)
 
     kit.providers = {**kit.providers, "local": Slow()}  # type: ignore[dict-item]
-    # The first answer is of 100 shots; asked again, of 1000, which the edit leaves as they are.
+    await estimating.step()
+    assert (await desk.ask("show", job="1"))["job"]["estimate_usd"] is None, "the answer was about 100 shots"
+    # Asked again, about 1000, which the edit leaves as they are; the edit has woken the stage.
     await estimating.step()
     assert (await desk.ask("show", job="1"))["job"]["estimate_usd"] == "10.30"
 

@@ -67,6 +67,7 @@ def test_with_every_gate_open_a_job_may_start() -> None:
     ("closed", "job", "load", "purse"),
     [
         ("disarmed", JOB, PAID, DISARMED),
+        ("disarmed", JOB, PAID, purse_with(0, armed=False)),
         ("cap:night", replace(JOB, estimate_microusd=10_000_001), PAID, ARMED),
         ("cap:night", JOB, PAID, purse_with(10_000_000, 4_500_000, 4_500_001)),
         ("cap:night", replace(JOB, estimate_microusd=1), PAID, purse_with(0)),

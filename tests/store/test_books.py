@@ -28,8 +28,9 @@ from tests.support.stores import (
     broken_books,
     night_books,
     plan_and_hold,
-    priced_jobs,
+    price_jobs,
     query,
+    receive_jobs,
     tonight,
 )
 
@@ -88,6 +89,8 @@ class Try:
     job_id: int
     attempt_id: str
     amount: int
+    #: The price was asked in this night; in the other one it is stale.
+    quoted_us: int
     state: AttemptState = A.PREPARED
     night: int | None = None
     cost: int | None = None
@@ -147,10 +150,11 @@ class Model:
             job_id = self.waiting.pop()
             amount = self.tx.candidate_of(job_id).estimate_microusd or 0
         else:
-            (job_id,) = priced_jobs(self.tx, 1, amount)
+            (job_id,) = receive_jobs(self.tx, 1)
+        price_jobs(self.tx, [job_id], amount, self.night)
         attempt_id = f"try-{len(self.tries)}"
         assert self.tx.prepare_attempts([(self.tx.candidate_of(job_id), attempt_id)], NOW_US) == [job_id]
-        self.tries.append(Try(job_id, attempt_id, amount))
+        self.tries.append(Try(job_id, attempt_id, amount, quoted_us=self.night))
 
     def change(self, what: str, a: Try, amount: int | None) -> None:
         match what:
@@ -201,9 +205,9 @@ class Model:
         assert a.state is A.PREPARED
         in_force = self.armed is not None and self.once in (None, self.night)
         limit = self.limits.get(self.night, self.armed or 0)
-        fits = in_force and (
-            a.amount == 0 or self.held[self.night] + self.posted[self.night] + a.amount <= limit
-        )
+        used = self.held[self.night] + self.posted[self.night]
+        has_room = a.amount == 0 or used + a.amount <= limit
+        fits = in_force and a.quoted_us == self.night and has_room
         if not self.holds(a):
             savepoint.rollback()
             assert not fits

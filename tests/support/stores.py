@@ -76,10 +76,10 @@ def receive_jobs(tx: StoreTx, count: int = 1, *, backend: str = BACKEND, **other
     return tx.job_ids_of(JobRef(received.batch_id))
 
 
-def price_jobs(tx: StoreTx, job_ids: list[int], cost_microusd: int = COST) -> None:
+def price_jobs(tx: StoreTx, job_ids: list[int], cost_microusd: int = COST, now_us: int = NOW_US) -> None:
     tx.record_quotes(
         [
-            Quote(job_id, cost_microusd, "price list", "1 × $1.30 per task", "{}", NOW_US, NOW_US + SECOND_US)
+            Quote(job_id, cost_microusd, "price list", "1 × $1.30 per task", "{}", now_us, now_us + SECOND_US)
             for job_id in job_ids
         ]
     )
@@ -143,7 +143,7 @@ def plan_and_hold(tx: StoreTx, case: Case, amount_microusd: int = COST, now_us: 
     gates = money_gates(job, BackendLoad(job.backend, True, 8), purse, RULES.doubt_limits, now_us)
     spending, _ = purse.plan(job, now_us)
     if gates or spending is None:
-        raise Refused("; ".join(gate.code for gate in gates))
+        raise Refused("; ".join(f"{gate.code}: {gate.sentence}" for gate in gates))
     refused = tx.take_hold(case.attempt_id, spending, now_us)
     if refused is not None:
         raise Refused(refused)

@@ -10,11 +10,12 @@ from scheduler.core.caps import Cap, CapBooks, Period, amount_text, read_limit
 from scheduler.core.money import NotMoney
 from scheduler.core.records import WindowRecord
 from scheduler.core.roles import Role
+from scheduler.core.spending import NIGHT_CAP
 from scheduler.core.timing import iso
 from scheduler.core.views import ChangedView
 from scheduler.errors import NotFound, UsageError
 from scheduler.ports_store import Tx
-from scheduler.stages.purse import NIGHT_CAP, caps_in_force, night_window
+from scheduler.stages.purse import caps_in_force, night_window
 
 #: Open windows that are named when a new limit is below what they have used already.
 NAMED = 3
