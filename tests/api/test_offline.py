@@ -21,7 +21,7 @@ from tests.support.coda_thread import coda_in_thread
 from tests.support.daemon import Daemon
 
 #: What may differ: who answers, and when.
-PASSING = {"as_of", "daemon", "pid", "home", "at"}
+PASSING = {"as_of", "daemon", "pid", "home", "at", "age_s"}
 CODE = base64.b64encode(b"OPENQASM 3.0;\nqubit q;\nbit c;\nc = measure q;\n").decode()
 QUESTIONS: dict[str, list[dict[str, Any]]] = {
     "status": [{}],
