@@ -53,3 +53,13 @@ def test_nightshot_pays_each_run_once_whatever_is_lost(tmp_path: Path) -> None:
 def test_the_table_has_a_row_for_each_client() -> None:
     rows = table([Paid("the vendor's SDK", 0.2, 10, 13, 2, 3, "9 submitted, 1 raised")]).splitlines()
     assert rows[-1].startswith("| 20% | the vendor's SDK | 10 | 13 | 2 | 3 × | $3.90 |")
+
+
+def test_the_readme_quotes_what_was_measured() -> None:
+    root = Path(__file__).parents[1]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("<!-- quoted: benchmarks/SDK_DEMO.md -->\n")[2].partition("\n\n")[0]
+    quoted = table.splitlines()
+    measured = (root / "benchmarks/SDK_DEMO.md").read_text(encoding="utf-8").splitlines()
+    assert len(quoted) == 6
+    assert [row for row in quoted if not any(line.startswith(row) for line in measured)] == []
