@@ -30,7 +30,7 @@ TWENTY: dict[str, tuple[str, tuple[str, ...]]] = {
         KILLS,
         (
             "test_two_kills_at_each_step_lose_nothing_and_pay_nothing_twice",
-            "test_a_hundred_kills_on_both_databases_lose_nothing_and_pay_nothing_twice",
+            "test_a_hundred_kills_on_each_database_lose_nothing_and_pay_nothing_twice",
         ),
     ),
     "power cut after the intent": (PROCESS, ("test_fault_09_power_cut_after_the_intent",)),
