@@ -1,7 +1,8 @@
 """The intent journal on disk: one line before every paid request, in a folder that no database backup has.
 
 A line is there, whole and synced, before the first byte of its request leaves. Lines that arrive together
-share one sync. A torn last line is what a crash leaves of a request that was never sent: it is cut off.
+share one sync. What stands behind the last newline is what a crash leaves of a request that was never sent:
+it is cut off. Any other damage is none that a crash makes: it is named, and the file is left as evidence.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import stat
 import threading
 import zlib
 from pathlib import Path
 
-from scheduler.core.intents import Intent
+from scheduler.core.intents import Intent, JournalRead
 from scheduler.errors import TryAgain
+
+_FILE = re.compile(r"intents-([0-9]{6,})\.log")
 
 
 def _line(intent: Intent) -> bytes:
@@ -41,17 +46,32 @@ class IntentJournal:
         self._written = 0
         self._synced = 0
         self._dropped = 0
+        #: Epochs whose file somebody else changed: nothing is written there before the next start.
+        self._changed: set[int] = set()
         self._write_lock = threading.Lock()
         self._sync_lock = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def newest(self) -> tuple[int | None, list[Intent]]:
-        """The newest epoch and its lines; (None, []) when there is no journal. Blocks."""
-        files = sorted(self._folder.glob("intents-*.log"))
-        if not files:
-            return None, []
-        found = [intent for line in _whole_lines(files[-1]) if (intent := _parse(line))]
-        return int(files[-1].stem.partition("-")[2]), found
+    def newest(self) -> JournalRead:
+        """Everything that can be read of the newest epoch, and what cannot. Blocks."""
+        try:
+            names = os.listdir(self._folder)
+        except OSError as error:
+            return JournalRead(damage=f"the intent journal cannot be read: {error.strerror}: {self._folder}")
+        epochs = [int(match[1]) for name in names if (match := _FILE.fullmatch(name))]
+        if not epochs:
+            return JournalRead()
+        path = self._path(max(epochs))
+        try:
+            found, damage = _read(path)
+        except OSError as error:
+            told = f"the intent journal cannot be read: {error.strerror or error}: {path}"
+            return JournalRead(max(epochs), damage=told)
+        intents = (intent for line in found if (intent := _parse(line)))
+        return JournalRead(max(epochs), tuple(intents), damage)
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / f"intents-{epoch:06d}.log"
 
     def begin(self, epoch: int) -> None:
         try:
@@ -59,7 +79,7 @@ class IntentJournal:
                 if self._epoch != epoch:
                     self._open(epoch)
         except OSError as error:
-            raise TryAgain(f"the intent journal cannot be made: {error.strerror}") from error
+            raise TryAgain(f"the intent journal cannot be made: {error.strerror or error}") from error
 
     def append(self, intent: Intent) -> None:
         """Put a line on disk; returns when it is there. Raises TryAgain when it cannot be. Blocks."""
@@ -77,6 +97,7 @@ class IntentJournal:
                 if self._epoch != intent.epoch:
                     self._open(intent.epoch)
                 assert self._fd is not None
+                self._require_own_file(self._fd)
                 line = _line(intent)
                 if os.write(self._fd, line) != len(line):
                     raise OSError("the disk took half a line")
@@ -86,6 +107,24 @@ class IntentJournal:
                 raise
             self._written += 1
             return self._written
+
+    def _require_own_file(self, fd: int) -> None:
+        """The file that the next start will read is this one, and ends where we stopped writing.
+
+        A folder put back from a copy lacks lines of requests that have left; with one more line behind them
+        the next start would take those for never sent. So nothing is written until that start has compared.
+        """
+        assert self._epoch is not None
+        path = self._path(self._epoch)
+        ours = os.fstat(fd)
+        try:
+            there = os.stat(path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            there = None
+        same = there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        if not same or ours.st_size != os.lseek(fd, 0, os.SEEK_CUR):
+            self._changed.add(self._epoch)
+            raise _changed(path)
 
     def _sync(self, mine: int) -> None:
         with self._sync_lock:
@@ -109,8 +148,10 @@ class IntentJournal:
                 os.fdatasync(self._fd)
                 self._synced = self._written
         self._drop()
-        path = self._folder / f"intents-{epoch:06d}.log"
-        whole = sum(len(line) + 1 for line in _whole_lines(path))
+        path = self._path(epoch)
+        if epoch in self._changed:
+            raise _changed(path)
+        whole = _whole_size(path)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         os.ftruncate(fd, whole)
         os.lseek(fd, 0, os.SEEK_END)
@@ -135,13 +176,31 @@ class IntentJournal:
                 os.close(fd)
 
 
-def _whole_lines(path: Path) -> list[bytes]:
-    """The lines up to the first that is torn; what no newline ends is torn, however well it reads."""
-    if not path.exists():
-        return []
-    lines = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        if _parse(line) is None:
-            break  # what follows a torn line was never synced either
-        lines.append(line)
-    return lines
+def _changed(path: Path) -> OSError:
+    return OSError(f"{path} was changed by somebody else: stop the daemon and start it again")
+
+
+def _whole_size(path: Path) -> int:
+    """Up to where a file is good; what no newline ends is torn, however well it reads. Raises OSError."""
+    try:
+        lines, damage = _read(path)
+    except FileNotFoundError:
+        return 0
+    if damage:
+        raise OSError(damage)  # cut nowhere: what is in it says what was sent
+    return sum(len(line) + 1 for line in lines)
+
+
+def _read(path: Path) -> tuple[list[bytes], str]:
+    """A file's whole lines, and what is wrong with the others. Raises OSError."""
+    # Without waiting: a pipe in its place must not hold the start up.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError("it is not a file")
+        lines = file.read().split(b"\n")[:-1]
+    whole = [line for line in lines if _parse(line) is not None]
+    if len(whole) == len(lines):
+        return whole, ""
+    first = next(place for place, line in enumerate(lines, 1) if _parse(line) is None)
+    return whole, f"line {first} of the intent journal is damaged ({len(lines) - len(whole)} in all): {path}"

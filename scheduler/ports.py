@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from scheduler.core.clocks import ClockMark
-from scheduler.core.intents import Intent
+from scheduler.core.intents import Intent, JournalRead
 from scheduler.core.pricing import Estimate, PriceList
 from scheduler.core.records import EndedJob
 from scheduler.core.rules import Rules
@@ -144,8 +144,8 @@ class ReplyFiles(Protocol):
 class IntentLog(Protocol):
     """The second memory of what was sent, outside the database and its backups."""
 
-    def newest(self) -> tuple[int | None, list[Intent]]:
-        """Read the newest epoch's lines; (None, []) when there is no journal. Blocks."""
+    def newest(self) -> JournalRead:
+        """Read the newest epoch's lines; what cannot be read is named in it. Never raises. Blocks."""
 
     def begin(self, epoch: int) -> None:
         """Have a file for this epoch. Raises TryAgain when it cannot be made. Blocks."""

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.intents import Intent
+from scheduler.core.intents import Intent, JournalRead
 from scheduler.errors import TryAgain
 from scheduler.journal import IntentJournal
 
@@ -44,13 +44,14 @@ def written(folder: Path, *numbers: int) -> Path:
 
 def read(folder: Path) -> tuple[int | None, list[int]]:
     with open_journal(folder) as journal:
-        epoch, found = journal.newest()
-    return epoch, [line.sequence for line in found]
+        found = journal.newest()
+    assert not found.damage
+    return found.epoch, [line.sequence for line in found.intents]
 
 
 def test_a_folder_without_a_journal_says_so(tmp_path: Path) -> None:
     with open_journal(tmp_path / "journal") as journal:
-        assert journal.newest() == (None, [])
+        assert journal.newest() == JournalRead()
     assert (tmp_path / "journal").stat().st_mode & 0o077 == 0, "attempts are nobody else's business"
 
 
@@ -58,15 +59,28 @@ def test_an_epoch_that_has_begun_is_not_one_that_is_missing(tmp_path: Path) -> N
     with open_journal(tmp_path) as journal:
         journal.begin(1)
         journal.begin(1)
-        assert journal.newest() == (1, [])
+        assert journal.newest() == JournalRead(1)
 
 
 def test_lines_come_back_as_they_were_after_a_restart(tmp_path: Path) -> None:
     path = written(tmp_path, 1, 2)
     with open_journal(tmp_path) as journal:
-        assert journal.newest() == (1, [intent(1), intent(2)])
+        assert journal.newest() == JournalRead(
+            1,
+            (
+                intent(1),
+                intent(2),
+            ),
+        )
         journal.append(intent(3))
-        assert journal.newest() == (1, [intent(1), intent(2), intent(3)])
+        assert journal.newest() == JournalRead(
+            1,
+            (
+                intent(1),
+                intent(2),
+                intent(3),
+            ),
+        )
     assert path.stat().st_mode & 0o077 == 0
 
 
@@ -102,8 +116,8 @@ def test_a_torn_last_line_is_cut_off_wherever_it_was_torn(
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda line: line.replace(b"attempt-2", b"attempt-7"),
-        lambda line: line.replace(b"[1, 2,", b"[1, 3,"),
+        lambda line: line.replace(b"attempt-", b"attempt-7"),
+        lambda line: line.replace(b"[1, ", b"[1, 3"),
         lambda line: b"0" * 8 + line[8:],
         lambda line: b"zzzzzzzz" + line[8:],
         lambda line: b"\x00" * len(line),
@@ -111,11 +125,98 @@ def test_a_torn_last_line_is_cut_off_wherever_it_was_torn(
         lambda line: b"",
     ],
 )
-def test_a_line_that_its_checksum_does_not_know_ends_the_journal(tmp_path: Path, spoil: object) -> None:
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_line_that_its_checksum_does_not_know_is_named_and_kept(
+    tmp_path: Path, spoil: Callable[[bytes], bytes], place: int
+) -> None:
+    """The last one too: a line is torn before its newline is there, and never behind it."""
     path = written(tmp_path, 1, 2, 3)
-    first, second, third = path.read_bytes().split(b"\n")[:3]
-    path.write_bytes(b"\n".join([first, spoil(second), third, b""]))  # type: ignore[operator]
-    assert read(tmp_path) == (1, [1])
+    lines = path.read_bytes().split(b"\n")[:3]
+    lines[place] = spoil(lines[place])
+    path.write_bytes(b"\n".join([*lines, b""]))
+    left = path.read_bytes()
+    with open_journal(tmp_path) as journal:
+        found = journal.newest()
+        assert f"line {place + 1} of the intent journal is damaged" in found.damage
+        assert str(path) in found.damage
+        assert {line.sequence for line in found.intents} == {1, 2, 3} - {place + 1}
+        for work in (lambda: journal.begin(1), lambda: journal.append(intent(4))):
+            with pytest.raises(TryAgain, match="is damaged"):
+                work()
+        assert path.read_bytes() == left, "what was sent stands in it"
+        journal.append(intent(1, epoch=2))
+        assert journal.newest() == JournalRead(2, (intent(1, epoch=2),))
+
+
+@pytest.mark.parametrize("tail", [b"", b"0badc0de [1, 4, "])
+def test_a_torn_end_does_not_hide_the_damage_before_it(tmp_path: Path, tail: bytes) -> None:
+    path = written(tmp_path, 1, 2)
+    first, second = path.read_bytes().split(b"\n")[:2]
+    path.write_bytes(b"\n".join([b"\0" * len(first), second, tail]))
+    with open_journal(tmp_path) as journal:
+        assert "line 1 of" in journal.newest().damage
+
+
+@pytest.mark.parametrize(
+    "name", ["intents-000001.log~", "intents-old.log", "intents-1.log", "x-intents-000007.log"]
+)
+def test_what_only_looks_like_a_journal_is_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("copied by hand")
+    with open_journal(tmp_path) as journal:
+        assert journal.newest() == JournalRead()
+
+
+def in_place_of(path: Path, what: str) -> None:
+    path.unlink(missing_ok=True)
+    match what:
+        case "pipe":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "link to nothing":
+            path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("what", ["pipe", "directory", "link to nothing"])
+def test_what_is_not_a_file_cannot_be_read_and_is_said_so(tmp_path: Path, what: str) -> None:
+    in_place_of(written(tmp_path, 1), what)
+    with open_journal(tmp_path) as journal:
+        found = journal.newest()
+        assert (found.epoch, found.intents) == (1, ())
+        assert "the intent journal cannot be read" in found.damage
+        with pytest.raises(TryAgain):
+            journal.append(intent(2))
+
+
+def put_back(path: Path, copy: bytes) -> None:
+    """As a folder restored from a copy: another file by the same name."""
+    path.with_name("copy").write_bytes(copy)
+    path.with_name("copy").rename(path)
+
+
+def put_back_in_place(path: Path, copy: bytes) -> None:
+    path.write_bytes(copy)
+
+
+def taken_away(path: Path, copy: bytes) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("replace", [put_back, put_back_in_place, taken_away])
+def test_a_file_that_somebody_replaces_under_a_running_daemon_takes_no_more_lines(
+    tmp_path: Path, replace: Callable[[Path, bytes], None]
+) -> None:
+    """One more line behind the copy would make the lines that it lacks look as if they were never sent."""
+    path = written(tmp_path, 1)
+    copy = path.read_bytes()
+    with open_journal(tmp_path) as journal:
+        journal.append(intent(2))
+        replace(path, copy)
+        for _ in range(2):
+            with pytest.raises(TryAgain, match="changed by somebody else"):
+                journal.append(intent(3))
+        journal.append(intent(1, epoch=2))  # a person has compared, and began another file
+    assert not path.exists() or path.read_bytes() == copy
 
 
 KILLED = """
@@ -157,7 +258,7 @@ def test_lines_that_arrive_together_are_all_there_and_whole(tmp_path: Path) -> N
 
     with open_journal(tmp_path) as journal, ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(1, 201)))
-        _, found = journal.newest()
+        found = journal.newest().intents
     assert sorted(line.sequence for line in found) == list(range(1, 201))
     assert {line.attempt_id for line in found} == {f"attempt-{n}" for n in range(1, 201)}
 
@@ -187,7 +288,7 @@ def test_on_a_full_disk_nothing_paid_is_sent_and_later_it_goes_on(tmp_path: Path
                 with pytest.raises(TryAgain, match="intent journal cannot be written") as refused:
                     journal.append(intent(2))
         assert str(tmp_path) in str(refused.value)
-        assert [line.sequence for line in journal.newest()[1]] == [1], "half a line is none"
+        assert [line.sequence for line in journal.newest().intents] == [1], "half a line is none"
         journal.append(intent(3))
     assert read(tmp_path) == (1, [1, 3])
     assert len(path.read_bytes().splitlines()) == 2
@@ -221,7 +322,7 @@ def test_a_new_epoch_has_a_file_of_its_own_and_the_old_one_stays(tmp_path: Path)
     kept = old.read_bytes()
     with open_journal(tmp_path) as journal:
         journal.append(intent(1, epoch=2))
-        assert journal.newest() == (2, [intent(1, epoch=2)])
+        assert journal.newest() == JournalRead(2, (intent(1, epoch=2),))
     assert old.read_bytes() == kept
 
 
@@ -230,7 +331,7 @@ def test_the_newest_epoch_is_the_highest_number_and_not_the_latest_file(tmp_path
         for epoch in (1, 12, 9):
             journal.append(intent(1, epoch=epoch))
         os.utime(tmp_path / "intents-000009.log")
-        assert journal.newest() == (12, [intent(1, epoch=12)])
+        assert journal.newest() == JournalRead(12, (intent(1, epoch=12),))
 
 
 def test_the_next_line_may_belong_to_another_epoch(tmp_path: Path) -> None:

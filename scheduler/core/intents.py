@@ -3,7 +3,7 @@
 Every paid intent has a number (epoch, sequence). It is committed in the database first and appended to the
 journal, on disk, before the first byte leaves. So after any crash the journal may lack a few of the latest
 numbers, whose attempts were then never sent; anything else means that one of the two was restored from a
-backup.
+backup. A journal that cannot be read to its end says of no attempt that it was never sent.
 """
 
 from __future__ import annotations
@@ -37,6 +37,18 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalRead:
+    """What was found of the journal: its newest epoch (None: there is none) and that epoch's whole lines.
+
+    `damage` says in words why there may have been more lines than these; empty: these are all.
+    """
+
+    epoch: int | None = None
+    intents: tuple[Intent, ...] = ()
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """`never_sent`: attempts whose intent was committed and whose number the journal never got."""
 
@@ -52,37 +64,50 @@ class Disagreement:
 
 
 def compare(
-    database: Mark | None,
-    journal: Sequence[Intent],
-    journal_epoch: int | None,
-    attempts: Mapping[int, tuple[str, AttemptState]],
+    database: Mark | None, found: JournalRead, attempts: Mapping[int, tuple[str, AttemptState]]
 ) -> Agreement | Disagreement:
     """Compare both memories at start.
 
-    `journal` holds the lines of its newest epoch, `journal_epoch` that epoch (None: there is no journal);
     `attempts` are the database's attempts of its own epoch by sequence: from the journal's highest one on,
     and every one that is still SUBMITTING, because a lower number may be written after a higher one.
     """
-    if database is None and journal_epoch is None:
+    if found.damage and not _is_past(database, found):
+        return Disagreement(f"{found.damage}: what was sent cannot be told from it")
+    if database is None or found.epoch is None:
+        return _compare_with_nothing(database, found)
+    if found.epoch > database.epoch:
+        return Disagreement(
+            f"the intent journal is in epoch {found.epoch} and the database in epoch {database.epoch}: "
+            "the database is from a backup",
+            _names(found.intents),
+        )
+    # A person began the database's epoch, and nothing was sent in it yet, or so it seems.
+    journal = () if _is_past(database, found) else found.intents
+    return _compare_numbers(database, journal, attempts)
+
+
+def _is_past(database: Mark | None, found: JournalRead) -> bool:
+    """A person began a new epoch since: what the journal's newest file says, or cannot say, is looked at."""
+    return database is not None and found.epoch is not None and found.epoch < database.epoch
+
+
+def _compare_with_nothing(database: Mark | None, found: JournalRead) -> Agreement | Disagreement:
+    if database is None and found.epoch is None:
         return Agreement()
-    if database is None and journal_epoch == 1 and not journal:
+    if database is None and found.epoch == 1 and not found.intents:
         return Agreement()  # the file is made at the first start, the database's row at the first paid intent
     if database is None:
-        lines = f"the intent journal has {len(journal)} intents, and the database knows of none"
-        return Disagreement(f"{lines}: it is new, or from before they were sent", _names(journal))
-    if journal_epoch is None:
-        if database.sequence == 0:
-            return Agreement()
-        gone = f"the database knows {database.sequence} intents, and the intent journal is gone"
-        return Disagreement(f"{gone}: what was sent after a backup cannot be told")
-    if journal_epoch > database.epoch:
-        return Disagreement(
-            f"the intent journal is in epoch {journal_epoch} and the database in epoch {database.epoch}: "
-            "the database is from a backup",
-            _names(journal),
-        )
-    if journal_epoch < database.epoch:
-        journal = ()  # a person began the database's epoch, and nothing was sent in it yet, or so it seems
+        lines = f"the intent journal has {len(found.intents)} intents, and the database knows of none"
+        return Disagreement(f"{lines}: it is new, or from before they were sent", _names(found.intents))
+    if database.sequence == 0:
+        return Agreement()
+    gone = f"the database knows {database.sequence} intents, and the intent journal is gone"
+    return Disagreement(f"{gone}: what was sent after a backup cannot be told")
+
+
+def _compare_numbers(
+    database: Mark, journal: Sequence[Intent], attempts: Mapping[int, tuple[str, AttemptState]]
+) -> Agreement | Disagreement:
     # Requests that leave together write their lines in any order: the last line is not the highest number.
     newest = max(journal, key=lambda intent: intent.sequence, default=None)
     last = newest.sequence if newest else 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from scheduler.core.admission import Pause
-from scheduler.core.intents import Disagreement, Intent, compare
+from scheduler.core.intents import Disagreement, JournalRead, compare
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent
 from scheduler.core.records import LostAttempt
 from scheduler.core.task import Accepted, CannotTell, Evidence, Found, NeverArrived, NotSent, Outcome, Unknown
@@ -36,8 +36,8 @@ class Reconciling:
     async def at_start(self) -> list[str]:
         """Give every attempt left SUBMITTING its answer or its doubt; returns what was done."""
         kept = await asyncio.to_thread(self.replies.kept)
-        epoch, lines = await asyncio.to_thread(self.journal.newest)
-        agreed, said = await self.kit.store.write(lambda tx: self._compare_journal(tx, epoch, lines))
+        journal = await asyncio.to_thread(self.journal.newest)
+        agreed, said = await self.kit.store.write(lambda tx: self._compare_journal(tx, journal))
         if agreed:
             mark = await self.kit.store.read(lambda tx: tx.intent_mark())
             # The file is there before the first intent, or a crash at that one would look like a lost file.
@@ -47,18 +47,16 @@ class Reconciling:
         await self.step()
         return said
 
-    def _compare_journal(
-        self, tx: ReconcileTx, epoch: int | None, lines: list[Intent]
-    ) -> tuple[bool, list[str]]:
+    def _compare_journal(self, tx: ReconcileTx, journal: JournalRead) -> tuple[bool, list[str]]:
         """Hold the two memories of what was sent against each other; a disagreement stops paid submission."""
         mark = tx.intent_mark()
-        same_epoch = mark is not None and epoch == mark.epoch
-        last = max((intent.sequence for intent in lines), default=0) if same_epoch else 0
+        same_epoch = mark is not None and journal.epoch == mark.epoch
+        last = max((intent.sequence for intent in journal.intents), default=0) if same_epoch else 0
         attempts = tx.intents_since(mark.epoch, max(last, 1)) if mark else {}
         now_us = self.kit.clock.now_us()
-        found = compare(mark, lines, epoch, attempts)
-        if epoch is not None:
-            tx.see_journal_epoch(epoch)
+        found = compare(mark, journal, attempts)
+        if journal.epoch is not None:
+            tx.see_journal_epoch(journal.epoch)
         if isinstance(found, Disagreement):
             return False, self._stop_paid_submission(tx, found, now_us)
         by_id = {lost.attempt_id: lost for lost in tx.lost_attempts()}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.intents import Agreement, Disagreement, Intent, Mark, compare
+from scheduler.core.intents import Agreement, Disagreement, Intent, JournalRead, Mark, compare
 from scheduler.core.lifecycle import AttemptState
 
 A = AttemptState
@@ -56,7 +56,8 @@ def test_a_crash_explains_it(
     attempts: Known,
     never_sent: tuple[str, ...],
 ) -> None:
-    assert compare(database, journal, epoch, attempts) == Agreement(never_sent), why
+    found = JournalRead(epoch, tuple(journal))
+    assert compare(database, found, attempts) == Agreement(never_sent), why
 
 
 #: why, database, journal, its epoch, attempts -> words of the sentence, attempts that we have no row of
@@ -115,15 +116,44 @@ def test_only_a_backup_explains_it(
     told: str,
     unknown: tuple[str, ...],
 ) -> None:
-    found = compare(database, journal, epoch, attempts)
+    found = compare(database, JournalRead(epoch, tuple(journal)), attempts)
     assert isinstance(found, Disagreement), why
     assert told in found.sentence
     assert found.unknown == unknown
 
 
+#: why, database, what can be read of the journal and what is wrong with it, attempts -> does it stop?
+DAMAGED: list[tuple[str, Mark | None, JournalRead, Known, bool]] = [
+    (
+        "an attempt behind the damage looks as if it was never sent",
+        Mark(1, 3),
+        JournalRead(1, tuple(lines(1, 3)), "line 2 is damaged"),
+        rows(a2=A.SUBMITTING, a3=A.SETTLED),
+        True,
+    ),
+    ("all of it", Mark(1, 1), JournalRead(1, (), "it cannot be read"), rows(a1=A.SUBMITTING), True),
+    ("nothing is missing", Mark(1, 1), JournalRead(1, tuple(lines(1)), "damaged"), rows(a1=A.SETTLED), True),
+    ("the folder cannot be read", Mark(1, 0), JournalRead(damage="it cannot be read"), {}, True),
+    ("the same, and nothing was ever sent", None, JournalRead(damage="it cannot be read"), {}, True),
+    ("a new database", None, JournalRead(1, (), "damaged"), {}, True),
+    ("a later epoch than the database's", Mark(1, 3), JournalRead(2, (), "damaged"), {}, True),
+    ("a person began a new epoch since", Mark(2, 0), JournalRead(1, (), "damaged"), {}, False),
+]
+
+
+@pytest.mark.parametrize(("why", "database", "found", "attempts", "stops"), DAMAGED)
+def test_damage_is_no_evidence_that_nothing_was_sent(
+    why: str, database: Mark | None, found: JournalRead, attempts: Known, stops: bool
+) -> None:
+    answer = compare(database, found, attempts)
+    assert isinstance(answer, Disagreement) == stops, why
+    if isinstance(answer, Disagreement):
+        assert found.damage in answer.sentence
+
+
 @pytest.mark.parametrize("state", [s for s in A if s is not A.PREPARED])
 def test_beyond_the_journals_end_is_only_what_cannot_have_been_sent(state: AttemptState) -> None:
-    found = compare(Mark(1, 2), lines(1), 1, {1: ("a1", A.SETTLED), 2: ("a2", state)})
+    found = compare(Mark(1, 2), JournalRead(1, tuple(lines(1))), {1: ("a1", A.SETTLED), 2: ("a2", state)})
     assert isinstance(found, Agreement) == (state in {A.SUBMITTING, A.IN_DOUBT, A.NOT_SENT})
     if isinstance(found, Agreement):
         assert found.never_sent == (() if state is A.NOT_SENT else ("a2",))
@@ -136,5 +166,6 @@ def test_a_kill_anywhere_is_never_taken_for_a_backup(written: int, missing: int)
     attempts = {written: (f"a{written}", A.SETTLED)} if written else {}
     late = range(written + 1, written + missing + 1)
     attempts |= {number: (f"a{number}", A.SUBMITTING) for number in late}
-    found = compare(database, lines(*range(1, written + 1)), 1, attempts)
+    journal = JournalRead(1, tuple(lines(*range(1, written + 1))))
+    found = compare(database, journal, attempts)
     assert found == Agreement(tuple(sorted(f"a{number}" for number in late)))

@@ -10,7 +10,7 @@ import itertools
 
 import pytest
 
-from scheduler.core.intents import Agreement, Intent, Mark, compare
+from scheduler.core.intents import Agreement, Intent, JournalRead, Mark, compare
 from scheduler.core.lifecycle import AttemptState
 from tests.support.fault_ground import Ground
 from tests.support.stores import attempt_in
@@ -25,7 +25,8 @@ def lines(*numbers: int) -> list[Intent]:
 @pytest.mark.parametrize("order", list(itertools.permutations((2, 4, 5))))
 def test_what_is_written_was_perhaps_sent_in_whatever_order(order: tuple[int, ...]) -> None:
     under_way = {number: (f"a{number}", A.SUBMITTING) for number in range(2, 7)}
-    assert compare(Mark(1, 6), lines(1, *order), 1, under_way) == Agreement(("a3", "a6"))
+    journal = JournalRead(1, tuple(lines(1, *order)))
+    assert compare(Mark(1, 6), journal, under_way) == Agreement(("a3", "a6"))
 
 
 @pytest.mark.parametrize("written", [(0, 2), (2, 0)])

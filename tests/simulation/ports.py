@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scheduler.core.intents import Intent
+from scheduler.core.intents import Intent, JournalRead
 from scheduler.core.task import Outcome
 from scheduler.errors import TryAgain
 from scheduler.journal import IntentJournal
@@ -209,7 +209,7 @@ class MortalJournal:
         self._real = real
         self._folder = folder
 
-    def newest(self) -> tuple[int | None, list[Intent]]:
+    def newest(self) -> JournalRead:
         self._life.alive()
         return self._real.newest()
 

@@ -268,7 +268,7 @@ async def test_every_paid_request_has_its_line_in_the_journal_before_it_leaves(b
     seen: list[list[str]] = []
 
     async def look() -> None:
-        seen.append([intent.attempt_id for intent in journal.newest()[1]])
+        seen.append([intent.attempt_id for intent in journal.newest().intents])
 
     bench.provider.during_call = look
     for _ in range(2):

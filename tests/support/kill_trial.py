@@ -197,8 +197,9 @@ class Trial:
     def _write_down(self) -> None:
         """What is on disk of each attempt that was under way."""
         submitting = dict(self.rows("SELECT id, intent_sequence FROM attempts WHERE state = 'submitting'"))
-        _, lines = IntentJournal(self.daemon.home.journal).newest()
-        journalled = {intent.attempt_id for intent in lines}
+        found = IntentJournal(self.daemon.home.journal).newest()
+        assert not found.damage, found.damage
+        journalled = {intent.attempt_id for intent in found.intents}
         kept = ReplySlots(self.daemon.home.replies).kept()
         for attempt_id in submitting:
             if attempt_id in kept:

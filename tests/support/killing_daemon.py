@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scheduler.core.intents import Intent
+from scheduler.core.intents import Intent, JournalRead
 from scheduler.core.pricing import Estimate
 from scheduler.core.task import Accepted, Device, Evidence, Outcome, RunRequest, TaskReport
 from scheduler.daemon import Daemon, bring_up_to_date, prepare
@@ -133,7 +133,7 @@ class MortalJournal:
     real: IntentLog
     reaper: Reaper
 
-    def newest(self) -> tuple[int | None, list[Intent]]:
+    def newest(self) -> JournalRead:
         return self.real.newest()
 
     def begin(self, epoch: int) -> None:
