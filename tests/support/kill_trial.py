@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.clock import SystemClock
+from scheduler.errors import NightshotError
 from scheduler.journal import IntentJournal
 from scheduler.replies import ReplySlots
 from scheduler.store.open import open_store
@@ -225,7 +226,12 @@ class Trial:
         self.tally.states = self._states()
 
     def _answers(self) -> bool:
-        return self.daemon.process.poll() is None and self.daemon.answers()
+        """False, and no failure, when it ends in this very moment: whoever waits looks at that too."""
+        try:
+            self.daemon.status()
+        except NightshotError:
+            return False
+        return True
 
     def _states(self) -> Counter[str]:
         return Counter(dict(self.rows("SELECT state, COUNT(*) FROM jobs GROUP BY state")))
