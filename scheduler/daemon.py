@@ -98,6 +98,8 @@ class Daemon:
         self._log = start_log(settings.log.level, settings.log.format)
         self._loops = Loops(self._log)
         self._stopping = asyncio.Event()
+        #: Why this daemon must not go on; another one has its database.
+        self._lost = ""
 
     async def run(self) -> int:
         async with contextlib.AsyncExitStack() as stack:
@@ -121,12 +123,19 @@ class Daemon:
             await self._loops.stop()
             await self._submit.drain(self._place.loaded.settings.drain.timeout_s)
             await self._poll.drain()
+            if self._lost:
+                raise TryAgain(self._lost, "two daemons would act on the same jobs: this one has stopped")
             await self._finish_writing()
         return 0
 
+    def _lose_database(self, sentence: str) -> None:
+        self._lost = sentence
+        self._log("the database is lost", reason=sentence)
+        self._stopping.set()
+
     async def _compose(self, stack: contextlib.AsyncExitStack) -> None:
         home, settings = self._place.home, self._place.loaded.settings
-        await stack.enter_async_context(database_lock(self._place.url))
+        await stack.enter_async_context(database_lock(self._place.url, self._lose_database))
         store = open_store(self._place.url)
         stack.push_async_callback(store.close)
         providers = build_providers(settings, home, os.environ)
