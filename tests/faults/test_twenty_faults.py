@@ -29,7 +29,7 @@ TWENTY: dict[str, tuple[str, tuple[str, ...]]] = {
     "SIGKILL at each step": (
         KILLS,
         (
-            "test_two_kills_at_each_step_lose_nothing_and_pay_nothing_twice",
+            "test_a_kill_at_each_step_loses_nothing_and_pays_nothing_twice",
             "test_a_hundred_kills_on_each_database_lose_nothing_and_pay_nothing_twice",
         ),
     ),
