@@ -145,16 +145,22 @@ class Person:
         )
         if any(row["code"] == "journal" for row in rows):
             await self._compare_with_the_journal(desk)
-        clock = desk.kit.clock
-        if isinstance(clock, VirtualClock) and any(row["code"] == "clock" for row in rows):
-            self._books.believed_offset_us = clock.offset_us
         names = sorted({row["backend"] for row in rows})
         for name in names:
-            try:
-                await answer(desk, ADA, "backends_resume", {"backend": name, "reason": "seen to"})
-            finally:
-                self._books.must_wait.pop(name, None)  # an error may be a commit whose answer was lost
+            await self._resume(desk, name)
         return f"resume {names}"
+
+    async def _resume(self, desk: Desk, name: str) -> None:
+        """Whoever resumes a backend resumes its account, and says that the time is right if that was in doubt."""
+        account = name.partition(":")[0]
+        self._books.clock_let_go.clear()
+        try:
+            await answer(desk, ADA, "backends_resume", {"backend": name, "reason": "seen to"})
+        finally:  # an error may be a commit whose answer was lost
+            clock = desk.kit.clock
+            if account in self._books.clock_let_go and isinstance(clock, VirtualClock):
+                self._books.believed_offset_us = clock.offset_us
+            self._books.must_wait.pop(account, None)
 
     async def _compare_with_the_journal(self, desk: Desk) -> None:
         """What the database has forgotten may have been paid: such a job must not be sent once more."""
