@@ -7,9 +7,10 @@ the ledger. An incremental audit sums the lines after the last mark; a mark is w
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import TextClause, delete, func, insert, select, text
 
 from scheduler.core.audit import (
     ROWS_SHOWN,
@@ -26,6 +27,14 @@ from scheduler.store.moves import Moves
 from scheduler.store.schema import accounts, audit_marks, audits, txns
 
 _LAST = select(audits.c.verdict, audits.c.sentence).order_by(audits.c.id.desc()).limit(1)
+_LAST_TXN = select(func.coalesce(func.max(txns.c.id), 0).label("last"))
+_BALANCES = select(accounts.c.id, accounts.c.posted)
+
+
+@cache
+def _limited(statement: str) -> TextClause:
+    """A constant for each invariant, so that an audit of few rows is not mostly their compilation."""
+    return text(f"SELECT * FROM ({statement}) AS broken LIMIT {ROWS_SHOWN}")
 
 
 class AuditRows(Moves):
@@ -49,16 +58,15 @@ class AuditRows(Moves):
         return AuditReport(full, tuple(checked), tuple(findings), mark)
 
     def _rows_against(self, statement: str, values: dict[str, Any]) -> tuple[dict[str, object], ...]:
-        limited = text(f"SELECT * FROM ({statement}) AS broken LIMIT {ROWS_SHOWN}")
         known = {name: value for name, value in values.items() if f":{name}" in statement}
         return tuple(
-            {name: _plain(value) for name, value in row.items()}
-            for row in self._c.execute(limited, known).mappings()
+            {name: _plain(value) for name, value in row._asdict().items()}
+            for row in self._run(_limited(statement), known)
         )
 
     def _mark(self) -> AuditMark:
-        last = self._c.execute(select(func.coalesce(func.max(txns.c.id), 0))).scalar_one()
-        balances = {row.id: row.posted for row in self._c.execute(select(accounts.c.id, accounts.c.posted))}
+        last = self._run(_LAST_TXN).scalar_one()
+        balances = {row.id: row.posted for row in self._run(_BALANCES)}
         return AuditMark(last, balances)
 
     def record_audit(self, report: AuditReport, actor: str, at_us: int) -> AuditVerdict:
