@@ -6,9 +6,10 @@ step.
 
 from __future__ import annotations
 
-import functools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -62,9 +63,29 @@ def ground() -> Iterator[Ground]:
 
 
 @pytest.fixture(scope="module")
-def live(ground: Ground) -> Live:
-    """Lives through a night, once."""
-    return functools.cache(lambda seed: live_through(seed, ground))
+def diary(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Where all workers of this run write down the nights they have lived through."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "nights"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def live(ground: Ground, diary: Path) -> Live:
+    """Lives through a night, once, whichever worker came to it first."""
+
+    def once(seed: int) -> Told:
+        page = diary / f"{seed}.json"
+        if page.exists():
+            return Told.from_text(page.read_text())
+        told = live_through(seed, ground)
+        draft = page.with_suffix(f".{os.getpid()}")
+        draft.write_text(told.to_text())
+        draft.rename(page)
+        return told
+
+    return once
 
 
 def test_whatever_happens_in_a_night_nothing_is_paid_twice_or_overspent(first: int, live: Live) -> None:

@@ -1,6 +1,6 @@
 """`python -m tests.simulation --first 0 --nights 100`: live through nights, up to the first that breaks.
 
-`--seed 17` lives through one and tells it step by step. The last line is JSON: what broke, or that nothing
+`--seed 17` lives through one and tells what it stands for and then every step. The last line is JSON: what broke, or that nothing
 did.
 Exit codes: 0 nothing broke, 3 an invariant broke.
 """
@@ -15,6 +15,7 @@ import scheduler
 from tests.simulation.ground import Ground
 from tests.simulation.invariants import InvariantBroken
 from tests.simulation.night import live_through
+from tests.simulation.plan import Plan
 
 
 def main() -> int:
@@ -26,6 +27,8 @@ def main() -> int:
     seeds = range(arguments.first, arguments.first + arguments.nights)
     if arguments.seed is not None:
         seeds = range(arguments.seed, arguments.seed + 1)
+    if arguments.seed is not None:
+        print(f"night {arguments.seed}: {Plan.of(arguments.seed)}")
     ground = Ground()
     try:
         for seed in seeds:

@@ -151,7 +151,7 @@ class Person:
         return f"resume {names}"
 
     async def _resume(self, desk: Desk, name: str) -> None:
-        """Whoever resumes a backend resumes its account, and says that the time is right if that was in doubt."""
+        """Resume a backend and with it its account; the time is right, then, if that was in doubt."""
         account = name.partition(":")[0]
         self._books.clock_let_go.clear()
         try:

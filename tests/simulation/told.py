@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass
@@ -19,6 +20,15 @@ class Told:
     requests: int = 0
     virtual_hours: float = 0.0
     restored: bool = False
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Told:
+        told = cls(**json.loads(text))
+        told.kills, told.fates, told.states = Counter(told.kills), Counter(told.fates), Counter(told.states)
+        return told
 
     def __str__(self) -> str:
         return (
