@@ -24,10 +24,12 @@ class Mutant:
     name: str
     caught_by: frozenset[str]
     changes: tuple[Change, ...]
+    #: What a night's plan must have for the mistake to show at all: other nights would only take time.
+    where: str = "seed"
 
 
-def _mutant(name: str, caught_by: set[str], *changes: Change) -> Mutant:
-    return Mutant(name, frozenset(caught_by), changes)
+def _mutant(name: str, caught_by: set[str], *changes: Change, where: str = "seed") -> Mutant:
+    return Mutant(name, frozenset(caught_by), changes, where)
 
 
 _SUBMIT = "scheduler/stages/submit.py"
@@ -119,6 +121,7 @@ MUTANTS = (
         Change(
             _SUBMIT, "                return sent, NotSent(trouble.message)\n", "                str(sent)\n"
         ),
+        where="weather_rate",
     ),
     _mutant(
         "a database that lacks what the journal has goes on paying",
@@ -128,6 +131,7 @@ MUTANTS = (
             "            return False, self._stop_paid_submission(tx, found, now_us)\n",
             "            return True, [found.sentence]\n",
         ),
+        where="restores",
     ),
     _mutant(
         "a wall clock that was put stops nothing",
@@ -137,6 +141,7 @@ MUTANTS = (
             "            tx.pause_backend(name, Pause(CLOCK_PAUSE, doubt), now.wall_us)\n",
             "            str(Pause(CLOCK_PAUSE, doubt))\n",
         ),
+        where="jump_rate",
     ),
     _mutant(
         "a cap is read at admission and spent later, unguarded",
@@ -171,6 +176,7 @@ MUTANTS = (
         Change(
             _RECONCILE, "NotSent, Outcome, Unknown\n", "NotSent, Outcome, RefusalKind, Refused, Unknown\n"
         ),
+        where="kill_rate",
     ),
     _mutant(
         "the send gate is not asked",
@@ -208,6 +214,7 @@ MUTANTS = (
         "the send gate does not look at the doubts",
         {"nothing paid is sent while too much is in doubt"},
         Change(_SUBMIT, "        if refusal is None and paid:\n", "        if False:\n"),
+        where="fog",
     ),
     _mutant(
         "a hold is not released after a refusal",
@@ -284,6 +291,7 @@ MUTANTS = (
             "            outcome = kept.get(lost.attempt_id)\n",
             "            outcome = None if kept else None\n",
         ),
+        where="kill_rate",
     ),
     _mutant(
         "an id that another attempt has is taken as ours",
@@ -320,6 +328,7 @@ MUTANTS = (
             '            return [Gate("drift", judged.sentence, f"nightshot approve {job.label}")]\n',
             "            return []\n",
         ),
+        where="drift_rate",
     ),
     _mutant(
         "no cost figure counts as free",
@@ -334,6 +343,7 @@ MUTANTS = (
         "a doubt does not count against the limit",
         {"nothing paid is sent while too much is in doubt"},
         Change(_GATES, "    if within or not load.in_doubt:\n", "    if within or load.in_doubt:\n"),
+        where="fog",
     ),
     _mutant(
         "armed for one night is armed for every night",
