@@ -43,6 +43,8 @@ _GATES = "scheduler/core/admission.py"
 CAPS_KEPT = {
     "the night's cap is kept",
     "the job's own cap is kept",
+    # The program's own: where the clock was put, the nights only count against the largest limit ever set.
+    "audit: caps-kept",
     *(f"the {measure} cap is kept" for measure in ("cost", "overage", "credits", "shots", "tasks")),
 }
 #: The last line of defence against overspending is the database's own; a mutant that is to show what comes

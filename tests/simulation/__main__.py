@@ -1,7 +1,7 @@
 """`python -m tests.simulation --first 0 --nights 100`: live through nights, up to the first that breaks.
 
-`--seed 17` lives through one and tells what it stands for and then every step; `--where restores` only through
-nights whose plan has that. The last line is JSON: what broke, or that nothing did.
+`--seed 17` lives through one and tells what it stands for and then every step; `--where restores` only
+through nights whose plan has that. The last line is JSON: what broke, or that nothing did.
 Exit codes: 0 nothing broke, 3 an invariant broke.
 """
 
