@@ -58,6 +58,8 @@ class JobSpec:
             self.tags,
             self.source_name,
             self.again,
+            self.cap_microusd,
+            self.retries,
         )
 
 
