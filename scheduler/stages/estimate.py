@@ -109,9 +109,9 @@ class Estimating:
                 settled += 1
                 above = _above_own_cap(job, answer.estimate)
                 if above is not None:
-                    tx.move_job(job.job_id, JobEvent.REJECT, now_us, above)
+                    tx.move_job(job.job_id, JobEvent.REJECT, now_us, above, cost_microusd=0)
             elif answer.never_runs:
-                tx.move_job(job.job_id, JobEvent.REJECT, now_us, answer.message)
+                tx.move_job(job.job_id, JobEvent.REJECT, now_us, answer.message, cost_microusd=0)
                 settled += 1
             else:
                 again_us = retry_at_us(backend, now_us, job.failures + 1, answer.retry_after_s)

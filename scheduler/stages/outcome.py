@@ -95,7 +95,7 @@ def _record_refused(tx: SubmissionTx, sent: Sent, outcome: Refused, rules: Rules
             if tx.take_retry(sent.job_id):
                 _send_back(tx, sent, f"tried again: {sentence}", now_us)
                 return "refused, tried again"
-            tx.move_job(sent.job_id, JobEvent.REJECT, now_us, sentence)
+            tx.move_job(sent.job_id, JobEvent.REJECT, now_us, sentence, cost_microusd=0)
             return "rejected"
         case RefusalKind.CREDENTIALS:
             tx.pause_backend(sent.provider, Pause("breaker", sentence), now_us)

@@ -135,6 +135,7 @@ class Corrections(Refunds):
             self._c.execute(update(attempts).where(attempts.c.id == row.id).values(**_facts(taken)))
         if row.hold_state is None:
             return f"{row.provider} had taken it as {taken.provider_job_id} after all; it is free"
+        before = (row.posted_microusd or 0) - row.refunded_microusd
         evidence = f"{row.provider} had taken it as {taken.provider_job_id} after all"
         self._mirror(row, actor, evidence, at_us)
         named = cost.estimated_cost_microusd
@@ -156,7 +157,7 @@ class Corrections(Refunds):
             Measure.CREDITS: _known(cost.credits_applied_microcredits, held_credits),
         }
         self._use_caps(row.id, spent | self._amounts(row.id, but=_SPENDING))
-        self._say_cost(row, posted, correction)
+        self._add_to_cost(row.job_id, posted - before)
         return f"{evidence}: {Money(posted)} are spent"
 
     def _mirror(self, row: Any, actor: str, reason: str, at_us: int) -> None:
@@ -185,6 +186,7 @@ class Corrections(Refunds):
         sentence = f"it never arrived ({evidence.reason}): what was written off is given back"
         if row.hold_state is None:
             return sentence
+        before = (row.posted_microusd or 0) - row.refunded_microusd
         self._mirror(row, actor, evidence.reason, at_us)
         values = {
             "state": HoldState.VOIDED.value,
@@ -197,23 +199,12 @@ class Corrections(Refunds):
         self._c.execute(update(holds).where(holds.c.attempt_id == row.id).values(**values))
         self._use_caps(row.id, dict.fromkeys(Measure, 0))
         self.expire_grants(at_us)
-        self._say_cost(row, 0, Correction.GIVE_BACK)
+        self._add_to_cost(row.job_id, -before)
         return sentence
 
     def _amounts(self, attempt_id: str, *, but: tuple[Measure, ...]) -> dict[Measure, int]:
         rows = self._c.execute(CAP_PARTS, {"_id": attempt_id})
         return {m: row.amount for row in rows if (m := Measure(row.measure)) not in but}
-
-    def _say_cost(self, row: Any, cost_microusd: int, correction: Correction) -> None:
-        """A job that ended with its attempt written off cost what the attempt cost."""
-        match correction:
-            case Correction.RECHARGE | Correction.GIVE_BACK:
-                ended = update(jobs).where(jobs.c.id == row.job_id, jobs.c.state == JobState.FAILED.value)
-                self._c.execute(ended.values(cost_microusd=cost_microusd))
-            case Correction.CHARGE | Correction.FOLLOW:
-                return  # its job ends, or has ended, with another attempt's cost
-            case _:
-                assert_never(correction)
 
     def _move_attempt(self, attempt_id: str, event: AttemptEvent, values: Mapping[str, Any]) -> None:
         before, after = _ARROWS[event]

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Executable,
     Table,
     bindparam,
+    case,
     func,
     insert,
     literal_column,
@@ -56,6 +57,13 @@ _FORGET = pauses.delete().where(
     pauses.c.backend == bindparam("_backend"), pauses.c.until_us <= bindparam("_now")
 )
 _SOURCES = {event: sorted(job_states_before(event)) for event in JobEvent}
+#: Events after which more is known about what a job has cost: its ends, and a failed try that was paid.
+_COSTS = frozenset(event for event in JobEvent if targets_of(event) in JOB_ENDED) | {JobEvent.RETRY}
+_COST: Any = bindparam("_cost", type_=jobs.c.cost_microusd.type)
+#: A job costs what all its tries cost together; a cost that is unknown (None) leaves what is known.
+_COST_SO_FAR = case(
+    (_COST.is_(None), jobs.c.cost_microusd), else_=func.coalesce(jobs.c.cost_microusd, 0) + _COST
+)
 _MOVE_ONE = {
     event: update(jobs)
     .where(jobs.c.id == bindparam("_id"), jobs.c.state.in_(_SOURCES[event]))
@@ -64,16 +72,8 @@ _MOVE_ONE = {
         reason=bindparam("_reason"),
         wait_code=None,
         wait_until_us=None,
-        **(
-            {
-                "ended_us": bindparam("_at"),
-                "cost_microusd": func.coalesce(
-                    bindparam("_cost", type_=jobs.c.cost_microusd.type), jobs.c.cost_microusd
-                ),
-            }
-            if targets_of(event) in JOB_ENDED
-            else {}
-        ),
+        **({"ended_us": bindparam("_at")} if targets_of(event) in JOB_ENDED else {}),
+        **({"cost_microusd": _COST_SO_FAR} if event in _COSTS else {}),
     )
     for event in JobEvent
 }
@@ -134,9 +134,13 @@ class Moves:
     def move_job(
         self, job_id: int, event: JobEvent, at_us: int, sentence: str, *, cost_microusd: int | None = None
     ) -> bool:
+        """Move a job along one arrow; `cost_microusd` is what its latest try cost, None is unknown."""
         values: dict[str, Any] = {"_id": job_id, "_reason": sentence}
         if targets_of(event) in JOB_ENDED:
-            values |= {"_at": at_us, "_cost": cost_microusd}
+            values["_at"] = at_us
+        if event in _COSTS:
+            # Every arrow to cancelled leaves from where nothing was sent, or is known not to have arrived.
+            values["_cost"] = 0 if event is JobEvent.CANCEL else cost_microusd
         if self._run(_MOVE_ONE[event], values).rowcount != 1:
             return False
         self.note((job_id,), at_us, event, sentence)

@@ -118,7 +118,7 @@ _SETTLE = {
 }
 _TAKE_RETRY = (
     update(jobs)
-    .where(jobs.c.id == bindparam("_id"), jobs.c.retries_left > 0)
+    .where(jobs.c.id == bindparam("_id"), jobs.c.retries_left > 0, jobs.c.cancel_asked_us.is_(None))
     .values(retries_left=jobs.c.retries_left - 1)
 )
 

@@ -112,6 +112,7 @@ class Refunds(Submission, BudgetRows):
         self._c.execute(
             update(holds).where(holds.c.attempt_id == attempt_id).values(refunded_microusd=refunded)
         )
+        self._add_to_cost(row.job_id, -cost)
         used = {Measure.COST: cost, Measure.OVERAGE: overage, Measure.CREDITS: back}
         self._use_caps(attempt_id, {m: -amount for m, amount in used.items()}, relative=True)
         # What came back to a grant whose time is over goes with the rest of it.
@@ -119,6 +120,13 @@ class Refunds(Submission, BudgetRows):
         sentence = f"refunded {Money(cost)} and {Credits(back)} credits: {reason}"
         self.note((row.job_id,), at_us, "refund", f"{sentence} ({actor})")
         return sentence
+
+    def _add_to_cost(self, job_id: int, change_microusd: int) -> None:
+        """What a job cost is what is booked for all its attempts, whenever it was booked."""
+        cost = func.coalesce(jobs.c.cost_microusd, 0) + bindparam("_change", type_=BigInteger)
+        self._c.execute(
+            update(jobs).where(jobs.c.id == job_id).values(cost_microusd=cost), {"_change": change_microusd}
+        )
 
     def _standing(self, txn_id: int | None) -> dict[Account, int]:
         if txn_id is None:

@@ -62,7 +62,20 @@ def settled_with_everything(tx: StoreTx) -> Paid:
     return paid
 
 
+def cost_of(tx: StoreTx, paid: Paid) -> int | None:
+    return tx.job_record(paid.job_id).cost_microusd
+
+
 # ------------------------------------------------------------------------------------------ refunds
+
+
+async def test_a_job_costs_what_is_left_after_refunds(store: Store) -> None:
+    paid = await store.write(settled_with_everything)
+    told = []
+    for refund in (Refund(microusd=300_000), Refund()):
+        await store.write(lambda tx, r=refund: tx.refund_attempt(paid.attempt_id, r, "ada", "off", NOW_US))
+        told.append(await store.read(lambda tx: cost_of(tx, paid)))
+    assert told == [COST - 300_000, 0]
 
 
 async def test_a_whole_refund_takes_everything_back_but_shots_and_tasks(store: Store) -> None:
@@ -297,3 +310,31 @@ async def test_a_correction_survives_an_earlier_refund(store: Store) -> None:
     assert await correct(store, paid, microcredits=2 * CREDIT) is Correction.RECHARGE
     assert await store.read(grant_balance) == (8 * CREDIT, 0)
     assert await store.read(broken) == []
+
+
+async def test_a_job_costs_what_its_corrected_attempts_cost(store: Store) -> None:
+    paid = await store.write(lambda tx: paid_in(tx, AttemptState.WRITTEN_OFF))
+    told = [await store.read(lambda tx: cost_of(tx, paid))]
+    await correct(store, paid, cost=900_000)
+    told.append(await store.read(lambda tx: cost_of(tx, paid)))
+    await store.write(
+        lambda tx: tx.refund_attempt(paid.attempt_id, Refund(microusd=100_000), "ada", "off", NOW_US)
+    )
+    told.append(await store.read(lambda tx: cost_of(tx, paid)))
+    assert told == [COST, 900_000, 800_000]
+
+
+async def test_a_job_that_was_paid_twice_costs_both(store: Store) -> None:
+    first = await store.write(lambda tx: paid_in(tx, AttemptState.NOT_SENT))
+
+    def again(tx: StoreTx) -> None:
+        second = prepare_again(tx, first.job_id)
+        intend_paid(tx, second, spending(job_id=second.job_id))
+        accept(tx, second)
+        finish(tx, second)
+        settle_all(tx)
+
+    await store.write(again)
+    assert await store.read(lambda tx: cost_of(tx, first)) == COST
+    await correct(store, first)
+    assert await store.read(lambda tx: cost_of(tx, first)) == 2 * COST

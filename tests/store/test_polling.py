@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from scheduler.core.lifecycle import AttemptState, JobState
+from scheduler.core.lifecycle import AttemptState, JobEvent, JobState
 from scheduler.core.records import FinishedTask
 from scheduler.core.settlement import Settlement, settle
 from scheduler.core.task import BIT_0_FIRST, Completed
@@ -199,9 +199,24 @@ async def test_a_failed_task_is_tried_again_as_often_as_was_asked_and_paid_each_
         assert (await store.read(night_books)).posted == tries * COST
         await store.write(lambda tx: again(tx, case.job_id, failure="calibration"))
     job = await store.read(lambda tx: tx.job_record(case.job_id))
-    assert (job.state, job.reason) == (JobState.FAILED, "calibration")
+    assert (job.state, job.reason, job.cost_microusd) == (JobState.FAILED, "calibration", 3 * COST)
     assert (await store.read(night_books)).posted == 3 * COST
     assert await store.read(broken_books) == []
+
+
+async def test_a_job_that_is_cancelled_between_its_tries_costs_what_they_cost(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.FAILED, retries=2))
+    await store.write(lambda tx: tx.move_job(case.job_id, JobEvent.CANCEL, NOW_US, "cancelled by ada"))
+    job = await store.read(lambda tx: tx.job_record(case.job_id))
+    assert (job.state, job.cost_microusd) == (JobState.CANCELLED, COST)
+
+
+async def test_a_failed_task_is_not_tried_again_when_its_job_was_to_be_cancelled(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTED, retries=2))
+    await store.write(lambda tx: tx.ask_cancel(case.job_id, NOW_US))
+    await store.write(lambda tx: finish(tx, case, failure="calibration"))
+    await store.write(settle_all)
+    assert (await store.read(lambda tx: tx.job_record(case.job_id))).state is JobState.FAILED
 
 
 async def test_a_failed_task_that_can_never_run_is_not_tried_again(store: Store) -> None:
