@@ -14,7 +14,7 @@ from scheduler.core.admission import BackendLoad, Candidate, Pause
 from scheduler.core.audit import AuditReport, AuditStop, AuditVerdict
 from scheduler.core.breaker import BreakerRules, BreakerState
 from scheduler.core.breaker import Event as BreakerEvent
-from scheduler.core.caps import CapBooks, Window
+from scheduler.core.caps import CapBooks, Measure, Window
 from scheduler.core.clocks import ClockMark
 from scheduler.core.corrections import Corrected, Refund
 from scheduler.core.intents import Intent, Mark
@@ -39,7 +39,7 @@ from scheduler.core.records import (
     ResultRecord,
     UnpricedJob,
 )
-from scheduler.core.settlement import Settlement
+from scheduler.core.settlement import Held, Settlement
 from scheduler.core.spending import Spending
 from scheduler.core.task import Accepted, Completed, NeverArrived
 from scheduler.ports_budget import BudgetTx, EditTx
@@ -149,6 +149,12 @@ class SubmissionTx(JobMoves, FundsTx, LoadTx, Protocol):
 
         The excess is recorded as an overrun. Holds are never lowered here: settling gives back what is left.
         """
+
+    def held_of(self, attempt_id: str) -> Held | None:
+        """What an open hold reserved beside the cost; None when there is none."""
+
+    def raise_caps(self, attempt_id: str, measure: Measure, amount: int) -> None:
+        """Let every window of a measure know of a use above its hold; what exceeds a limit is excused."""
 
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scheduler.core.money import Credits, Money
 from scheduler.core.task import CostFacts
 
 
@@ -32,3 +33,25 @@ def settle(hold_microusd: int | None, cost: CostFacts) -> Settlement:
     posted = cost.estimated_cost_microusd
     overrun = max(0, posted - hold_microusd) if hold_microusd is not None else 0
     return Settlement(posted, overrun, posted, "the cost named in the reply to the submission")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an open hold reserved beside the cost; credits None: none are granted or capped, so none could."""
+
+    credits_microcredits: int | None
+    overage_microusd: int
+
+
+def beyond_hold(held: Held, cost: CostFacts) -> list[str]:
+    """What a reply took beyond the hold, in words; each is booked as it is, and a person has to look."""
+    told = []
+    applied, overage = cost.credits_applied_microcredits, cost.overage_microusd
+    if applied is not None and held.credits_microcredits is not None and applied > held.credits_microcredits:
+        told.append(
+            f"took {Credits(applied)} credits where {Credits(held.credits_microcredits)} were reserved"
+        )
+    if overage is not None and overage > held.overage_microusd:
+        reserved = Money(held.overage_microusd)
+        told.append(f"charged {Money(overage)} of overage where {reserved} were reserved for it")
+    return told

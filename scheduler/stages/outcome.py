@@ -10,11 +10,22 @@ from typing import assert_never
 
 from scheduler.core.admission import Pause
 from scheduler.core.breaker import Relief, Trouble
+from scheduler.core.caps import Measure
 from scheduler.core.corrections import Corrected, Correction
 from scheduler.core.lifecycle import AttemptEvent, JobEvent
 from scheduler.core.money import Money
 from scheduler.core.rules import Rules
-from scheduler.core.task import Accepted, NeverArrived, NotSent, Outcome, RefusalKind, Refused, Unknown
+from scheduler.core.settlement import beyond_hold
+from scheduler.core.task import (
+    Accepted,
+    CostFacts,
+    NeverArrived,
+    NotSent,
+    Outcome,
+    RefusalKind,
+    Refused,
+    Unknown,
+)
 from scheduler.core.timing import next_poll_at_us, retry_at_us
 from scheduler.ports_store import SubmissionTx
 
@@ -67,14 +78,28 @@ def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rul
 
 
 def _cover_cost(tx: SubmissionTx, sent: Sent, outcome: Accepted, now_us: int) -> None:
-    """Let the night's cap know at once of a charge above the quote, and stop before the next one."""
+    """Let the caps know at once of a charge above what was held, and stop before the next one."""
     cost = outcome.cost.estimated_cost_microusd
     excess = 0 if cost is None else tx.cover_cost(sent.attempt_id, cost)
-    if excess <= ROUNDING_MICROUSD or cost is None:
-        return
-    sentence = f"{sent.backend} charged {Money(cost)} where {Money(cost - excess)} was quoted"
-    tx.note((sent.job_id,), now_us, "overrun", sentence)
-    tx.pause_backend(sent.backend, Pause("breaker", sentence), now_us)
+    told = _beyond_hold(tx, sent.attempt_id, outcome.cost)
+    if cost is not None and excess > ROUNDING_MICROUSD:
+        told.insert(0, f"charged {Money(cost)} where {Money(cost - excess)} was quoted")
+    if told:
+        sentence = f"{sent.backend} {', and '.join(told)}"
+        tx.note((sent.job_id,), now_us, "overrun", sentence)
+        tx.pause_backend(sent.backend, Pause("breaker", sentence), now_us)
+
+
+def _beyond_hold(tx: SubmissionTx, attempt_id: str, cost: CostFacts) -> list[str]:
+    """Credits or overage above what was reserved for them; most replies have neither to ask about."""
+    if not (cost.credits_applied_microcredits or cost.overage_microusd):
+        return []
+    held = tx.held_of(attempt_id)
+    if held is None:
+        return []
+    if cost.credits_applied_microcredits:
+        tx.raise_caps(attempt_id, Measure.CREDITS, cost.credits_applied_microcredits)
+    return beyond_hold(held, cost)
 
 
 def _lose_sight(tx: SubmissionTx, sent: Sent, reason: str, raw: str, rules: Rules, now_us: int) -> str:

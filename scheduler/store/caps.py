@@ -150,6 +150,11 @@ class CapRows(Moves):
                 self._run(_RAISE, {"_key": row.window_key, "_excess": amount - row.amount})
                 self._run(_RAISE_PART, {"_id": attempt_id, "_key": row.window_key, "_amount": amount})
 
+    def reserved_in_caps(self, attempt_id: str, measure: Measure) -> list[int]:
+        """What an open hold reserves of a measure, once for each window that limits it."""
+        rows = self._run(_PARTS_OF, {"_id": attempt_id})
+        return [row.amount for row in rows if row.measure == measure.value]
+
     def settle_caps(self, attempt_id: str, used: Mapping[Measure, int | None]) -> None:
         """Turn what an attempt holds into what it used, each exactly once; None: all that was held."""
         for row in list(self._run(_PARTS_OF, {"_id": attempt_id})):

@@ -7,7 +7,7 @@ limit is excused and recorded, and what a grant no longer has is booked as unpla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, assert_never
+from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
 
@@ -18,7 +18,7 @@ from scheduler.core.lifecycle import ATTEMPT_LIVE, AttemptEvent, AttemptState, H
 from scheduler.core.money import Money
 from scheduler.core.task import Accepted, CostFacts, NeverArrived
 from scheduler.store.refunds import ATTEMPT, CAP_PARTS, MOVE_WINDOW, SET_PART, Refunds
-from scheduler.store.schema import attempts, hold_parts, holds, jobs
+from scheduler.store.schema import attempts, hold_parts, holds
 
 _A = AttemptState
 _OTHERS_ALIVE = select(attempts.c.id, attempts.c.state).where(

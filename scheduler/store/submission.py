@@ -23,6 +23,7 @@ from scheduler.core.lifecycle import (
     attempt_states_before,
 )
 from scheduler.core.records import LostAttempt, PreparedAttempt
+from scheduler.core.settlement import Held
 from scheduler.core.spending import Spending
 from scheduler.core.task import Accepted, CostFacts
 from scheduler.core.timing import iso
@@ -244,6 +245,17 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
         # Not guarded by the caps: the money is spent, and a cap that does not know of it would let more go.
         self.raise_caps(attempt_id, Measure.COST, cost_microusd)
         return int(excess)
+
+    def held_of(self, attempt_id: str) -> Held | None:
+        hold = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
+        if hold is None:
+            return None
+        on_grants = [part.amount for part in self.credit_parts(attempt_id)]
+        found = [
+            *([sum(on_grants)] if on_grants else []),
+            *self.reserved_in_caps(attempt_id, Measure.CREDITS),
+        ]
+        return Held(max(found, default=None), hold.overage_microusd)
 
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""

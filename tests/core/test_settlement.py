@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.settlement import settle
+from scheduler.core.settlement import Held, beyond_hold, settle
 from scheduler.core.task import CostFacts
 
 
@@ -43,3 +43,29 @@ def test_what_is_posted_is_the_hold_plus_the_overrun_at_most(hold: int, said: in
 
 def test_credits_and_overage_are_facts_of_their_own() -> None:
     assert settle(100, CostFacts(None, 50, 60)).posted_microusd == 100
+
+
+@pytest.mark.parametrize(
+    ("held", "applied", "overage", "told"),
+    [
+        (Held(2, 0), 2, 0, []),
+        (Held(2, 0), 1, 0, []),
+        (Held(2, 5), 0, 5, []),
+        (Held(2, 0), None, None, []),
+        (Held(None, 0), 90, 0, []),  # no grant and no cap of credits: there was nothing to go beyond
+        (Held(0, 0), 1, 0, ["took 0.000001 credits where 0 were reserved"]),
+        (
+            Held(2_000_000, 0),
+            90_000_000,
+            500_000,
+            [
+                "took 90 credits where 2 were reserved",
+                "charged $0.50 of overage where $0.00 were reserved for it",
+            ],
+        ),
+    ],
+)
+def test_credits_and_overage_above_the_hold_are_told(
+    held: Held, applied: int | None, overage: int | None, told: list[str]
+) -> None:
+    assert beyond_hold(held, CostFacts(1, applied, overage)) == told

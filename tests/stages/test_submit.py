@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from scheduler.core.admission import DoubtLimits, Pause
+from scheduler.core.caps import Cap, Measure, Period, Scope
 from scheduler.core.intents import Intent
 from scheduler.core.spending import SpendingRules
 from scheduler.core.task import NotSent, Outcome, RefusalKind, Refused, Unknown
@@ -19,7 +20,7 @@ from scheduler.policies.overage import Overage, OveragePolicy, decide_overage
 from scheduler.ports import ReplySlot
 from scheduler.replies import ReplySlots
 from tests.support.bench import BACKEND, PRICE, Bench, MakeBench, Moody, accepted
-from tests.support.books import CREDIT, give_credits
+from tests.support.books import CREDIT, broken, give_credits
 
 
 def refused(kind: RefusalKind, **other: float) -> Refused:
@@ -184,6 +185,34 @@ async def test_an_overrun_may_break_the_cap_and_nothing_more_fits_before_it_is_s
     await bench.receive()
     await bench.estimate.step()
     assert await bench.admit.step() == 0
+
+
+CREDITS_CAP = Cap("credits", Measure.CREDITS, Scope.EVERYONE, Period.TOTAL, 50_000_000)
+
+
+async def test_more_credits_than_were_reserved_stop_the_backend_and_fill_their_cap(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench(spending=SpendingRules(caps=(CREDITS_CAP,)))
+    await bench.arm()
+    bench.provider.outcomes.append(accepted(credit=90))
+    await bench.running()
+    told = await bench.rows("SELECT sentence FROM job_events WHERE event = 'overrun'")
+    assert told == [(f"{BACKEND} took 90 credits where 2 were reserved",)]
+    assert await bench.pauses() == [(BACKEND, "breaker", 1)]
+    window = "SELECT held, excused FROM cap_windows WHERE cap = 'credits'"
+    assert await bench.rows(window) == [(90_000_000, 40_000_000)]
+    assert await bench.store.read(broken) == []
+
+
+async def test_overage_that_nobody_accepted_stops_the_backend(bench: Bench) -> None:
+    taken = accepted()
+    cost = replace(taken.cost, overage_microusd=500_000)
+    bench.provider.outcomes.append(replace(taken, cost=cost))
+    await bench.running()
+    told = await bench.rows("SELECT sentence FROM job_events WHERE event = 'overrun'")
+    assert told == [(f"{BACKEND} charged $0.50 of overage where $0.00 were reserved for it",)]
+    assert await bench.pauses() == [(BACKEND, "breaker", 1)]
 
 
 async def test_a_rounded_cent_is_no_reason_to_stop(bench: Bench) -> None:
