@@ -144,6 +144,9 @@ class SubmissionTx(JobMoves, FundsTx, LoadTx, Protocol):
     def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:
         """SUBMITTING or IN_DOUBT → SUBMITTED; False: the id is another attempt's, or the state moved on."""
 
+    def doubt_again(self, attempt_id: str, reason: str) -> bool:
+        """SUBMITTED → IN_DOUBT, its hold stays; only while its id is a person's word and nobody else's."""
+
     def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
         """Raise an open hold to what the provider says it charged, cap or no cap; returns by how much.
 
@@ -330,6 +333,9 @@ class PeopleTx(ReconcileTx, Protocol):
         """Jobs per state: all unfinished ones, and those that ended since `since_us`."""
 
     def latest_batches(self, limit: int) -> list[BatchRecord]: ...
+
+    def busy_backends(self) -> set[str]:
+        """Backends, and providers, with tasks under way, doubts, a pause or a breaker that counts."""
 
     def waiting_by_backend(self) -> dict[str, int]: ...
 

@@ -33,6 +33,7 @@ class JobEvent(StrEnum):
     RETRY = "retry"  # failed at the provider, paid, and the job asked for another try
     REJECT = "reject"  # it can never run as it is
     CANCEL = "cancel"
+    DOUBT_AGAIN = "doubt again"  # the id that a person gave is not the one
     TAKE_UP = "take up"  # it was thought not sent, and runs at the provider after all
 
 
@@ -61,6 +62,7 @@ class AttemptEvent(StrEnum):
     FINISH = "finish"
     SETTLE = "settle"
     SETTLE_FAILURE = "settle failure"
+    DOUBT_AGAIN = "doubt again"  # a person gave an id that the provider has never confirmed
     # Evidence that contradicts what was said before; the money is corrected in the same transaction.
     TAKEN_AFTER_ALL = "taken after all"
     TAKEN_TOO_LATE = "taken, found too late"
@@ -83,6 +85,7 @@ JOB_ARROWS: dict[tuple[JobState, JobEvent], JobState] = {
     (_J.RUNNING, _JE.FAIL): _J.FAILED,
     (_J.RUNNING, _JE.RETRY): _J.WAITING,
     (_J.RUNNING, _JE.REJECT): _J.REJECTED,
+    (_J.RUNNING, _JE.DOUBT_AGAIN): _J.IN_DOUBT,
     (_J.IN_DOUBT, _JE.ACCEPTED): _J.RUNNING,
     (_J.IN_DOUBT, _JE.SEND_BACK): _J.WAITING,
     (_J.IN_DOUBT, _JE.FAIL): _J.FAILED,
@@ -100,6 +103,7 @@ ATTEMPT_ARROWS: dict[tuple[AttemptState, AttemptEvent], AttemptState] = {
     (_A.IN_DOUBT, _AE.FOUND): _A.SUBMITTED,
     (_A.IN_DOUBT, _AE.NEVER_ARRIVED): _A.NOT_SENT,
     (_A.IN_DOUBT, _AE.WRITE_OFF): _A.WRITTEN_OFF,
+    (_A.SUBMITTED, _AE.DOUBT_AGAIN): _A.IN_DOUBT,
     (_A.SUBMITTED, _AE.FINISH): _A.FINISHED,
     (_A.FINISHED, _AE.SETTLE): _A.SETTLED,
     (_A.FINISHED, _AE.SETTLE_FAILURE): _A.FAILED,

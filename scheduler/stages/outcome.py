@@ -64,6 +64,7 @@ def record_outcome(tx: SubmissionTx, sent: Sent, outcome: Outcome, rules: Rules,
 
 def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rules, now_us: int) -> str:
     next_poll_us = next_poll_at_us(sent.attempt_id, now_us, now_us, 0, rules.poll_pace)
+    _doubt_again(tx, sent, f"{sent.provider} names it {outcome.provider_job_id} itself", now_us)
     if tx.attempt_accepted(sent.attempt_id, outcome, next_poll_us):
         sentence = f"accepted by {sent.provider} as {outcome.provider_job_id}"
         tx.move_job(sent.job_id, JobEvent.ACCEPTED, now_us, sentence)
@@ -75,6 +76,12 @@ def _record_accepted(tx: SubmissionTx, sent: Sent, outcome: Accepted, rules: Rul
         return "corrected"
     reason = f"{sent.provider} answered with id {outcome.provider_job_id}, which belongs to another attempt"
     return _lose_sight(tx, sent, reason, outcome.raw, rules, now_us)
+
+
+def _doubt_again(tx: SubmissionTx, sent: Sent, reason: str, now_us: int) -> None:
+    """The provider's own word about an attempt outweighs the id that a person gave for it."""
+    if tx.doubt_again(sent.attempt_id, reason):
+        tx.move_job(sent.job_id, JobEvent.DOUBT_AGAIN, now_us, f"in doubt again: {reason}")
 
 
 def _cover_cost(tx: SubmissionTx, sent: Sent, outcome: Accepted, now_us: int) -> None:

@@ -263,6 +263,11 @@ class Admission(BreakerRows):
             for load in loads
         ]
 
+    def busy_backends(self) -> set[str]:
+        """Backends, and providers, with tasks under way, doubts, a pause or a breaker that counts."""
+        counted = [row[0] for statement in (_IN_FLIGHT, _IN_DOUBT) for row in self._run(statement)]
+        return {*counted, *(row.backend for row in self._run(_PAUSES)), *self.breaker_states()}
+
     def prepared_candidates(self) -> list[Candidate]:
         return [candidate(row) for row in self._run(_PROMISED)]
 

@@ -25,7 +25,7 @@ from scheduler.core.lifecycle import (
 from scheduler.core.records import LostAttempt, PreparedAttempt
 from scheduler.core.settlement import Held
 from scheduler.core.spending import Spending
-from scheduler.core.task import Accepted, CostFacts
+from scheduler.core.task import BY_A_PERSON, Accepted, CostFacts
 from scheduler.core.timing import iso
 from scheduler.errors import ImpossibleArrow
 from scheduler.store.admission import REQUEST_COLUMNS, Admission, request_of, with_circuit
@@ -95,6 +95,17 @@ _ACCEPT = (
             func.nullif(bindparam("_raw", type_=attempts.c.raw_reply.type), ""), attempts.c.raw_reply
         ),
         reason=None,
+    )
+)
+_DOUBT_AGAIN = (
+    update(attempts)
+    .where(_ID, attempts.c.state == _A.SUBMITTED.value, attempts.c.provider_status == BY_A_PERSON)
+    .values(
+        state=_A.IN_DOUBT.value,
+        provider_job_id=None,
+        provider_status=None,
+        poll_failures=0,
+        reason=bindparam("_reason"),
     )
 )
 _TAKEN_ID = select(attempts.c.id).where(
@@ -233,6 +244,9 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
             "_raw": outcome.raw,
         }
         return self._run(_ACCEPT, values).rowcount == 1
+
+    def doubt_again(self, attempt_id: str, reason: str) -> bool:
+        return self._run(_DOUBT_AGAIN, {"_id": attempt_id, "_reason": reason}).rowcount == 1
 
     def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
         held = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()

@@ -13,9 +13,10 @@ import stat
 import pytest
 
 from scheduler.api.control import LARGEST_REQUEST_BYTES
-from tests.support.bench import BACKEND, Bench
+from scheduler.stages.outcome import Sent, record_outcome
+from tests.support.bench import BACKEND, PRICE, Bench, accepted
 from tests.support.control import Line, parse
-from tests.support.stores import broken_books
+from tests.support.stores import execute
 
 NOBODY = 65534
 HUGE = 10**30
@@ -222,16 +223,24 @@ async def test_two_answers_to_one_doubt_are_one_answer(line: Line, bench: Bench)
     bench.provider.outcomes.append(Unknown("502"))
     await bench.running()
     answers = await asyncio.gather(
-        *(line.ask("resolve", job="1", reason="r", **{"as": "written-off"}) for _ in range(5)),
-        *(line.ask("resolve", job="1", reason="r", **{"as": "not-sent"}) for _ in range(5)),
+        *(line.ask("resolve", job="1", reason="r", **{"as": "written-off"}) for _ in range(10)),
     )
-    won = [sum(answer.status == 200 for answer in group) for group in (answers[:5], answers[5:])]
-    assert {answer.status for answer in answers} == {200, 409}
-    # "Not sent" after a write-off is contrary evidence, which corrects the books; nothing is taken twice.
-    assert won in ([1, 1], [0, 1])
-    ended = "failed" if won == [1, 1] else "waiting"
-    assert await bench.states() == [(ended, "not_sent", "voided")]
-    assert await bench.store.read(broken_books) == []
+    assert sorted(answer.status for answer in answers) == [200] + [409] * 9
+    assert await bench.states() == [("failed", "written_off", "posted")]
+
+
+async def test_evidence_that_it_never_arrived_outweighs_a_write_off_once(line: Line, bench: Bench) -> None:
+    from scheduler.core.task import Unknown
+
+    await bench.arm()
+    bench.provider.outcomes.append(Unknown("502"))
+    await bench.running()
+    answers = [
+        await line.ask("resolve", job="1", reason="r", **{"as": said})
+        for said in ("written-off", "not-sent", "not-sent", "written-off")
+    ]
+    assert [answer.status for answer in answers] == [200, 200, 409, 409]
+    assert await bench.states() == [("failed", "not_sent", "voided")]
 
 
 async def test_an_id_that_is_another_jobs_is_no_answer_to_a_doubt(line: Line, bench: Bench) -> None:
@@ -244,6 +253,61 @@ async def test_an_id_that_is_another_jobs_is_no_answer_to_a_doubt(line: Line, be
     taken = await line.ask("resolve", job="2", reason="r", provider_job_id="p-1", **{"as": "accepted"})
     assert taken.status == 400
     assert await bench.states() == [("running", "submitted", "open"), ("in_doubt", "in_doubt", "open")]
+
+
+async def in_doubt_and_resolved_as(line: Line, bench: Bench, provider_job_id: str) -> None:
+    from scheduler.core.task import Unknown
+
+    await bench.arm()
+    bench.provider.outcomes.append(Unknown("502"))
+    await bench.running()
+    given = {"as": "accepted", "provider_job_id": provider_job_id}
+    assert (await line.ask("resolve", job="1", reason="typed", **given)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "after"),
+    [
+        ({"as": "accepted", "provider_job_id": "right"}, ("running", "submitted", "open")),
+        ({"as": "not-sent"}, ("waiting", "not_sent", "voided")),
+        ({"as": "written-off"}, ("failed", "written_off", "posted")),
+    ],
+)
+async def test_a_wrong_id_is_taken_back_while_the_provider_has_not_confirmed_it(
+    line: Line, bench: Bench, given: dict[str, str], after: tuple[str, str, str]
+) -> None:
+    await in_doubt_and_resolved_as(line, bench, "wrong")
+    assert (await line.ask("resolve", job="1", reason="looked again", **given)).status == 200
+    assert await bench.states() == [after]
+    told = await bench.rows("SELECT sentence FROM job_events WHERE event = 'doubt again'")
+    assert [("wrong" in sentence, "looked again" in sentence) for (sentence,) in told] == [(True, True)]
+    ids = await bench.rows("SELECT provider_job_id FROM attempts")
+    assert ids == [(given.get("provider_job_id"),)]
+
+
+async def test_an_id_that_the_provider_confirmed_is_taken_back_by_nobody(line: Line, bench: Bench) -> None:
+    await in_doubt_and_resolved_as(line, bench, "right")
+    await bench.store.write(lambda tx: tx.still_open("attempt-1", "queued", 0))
+    assert (await line.ask("resolve", job="1", reason="r", **{"as": "not-sent"})).status == 409
+    assert await bench.states() == [("running", "submitted", "open")]
+
+
+async def test_the_providers_own_late_answer_outweighs_the_id_a_person_gave(line: Line, bench: Bench) -> None:
+    await in_doubt_and_resolved_as(line, bench, "wrong")
+    sent = Sent("attempt-1", 1, BACKEND)
+    taken = accepted("real")
+    await bench.store.write(lambda tx: record_outcome(tx, sent, taken, bench.rules, bench.clock.now_us()))
+    assert await bench.rows("SELECT provider_job_id, estimated_cost_microusd FROM attempts") == [
+        ("p-real", PRICE)
+    ]
+    assert await bench.states() == [("running", "submitted", "open")]
+
+
+async def test_a_cancelled_job_owes_what_its_tries_before_cost(line: Line, bench: Bench) -> None:
+    await bench.receive()
+    await bench.store.write(execute("UPDATE jobs SET cost_microusd = 1300000"))
+    told = (await line.ask("cancel", jobs=["1"])).result["changed"]
+    assert told == ["1 is cancelled; its tries before cost $1.30, and nothing more is sent"]
 
 
 async def test_what_a_backend_waits_for_is_told(line: Line, bench: Bench) -> None:

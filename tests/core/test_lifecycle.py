@@ -41,6 +41,7 @@ JOBS = """
     running   fail        failed
     running   retry       waiting
     running   reject      rejected
+    running   doubt again  in_doubt
     in_doubt  accepted    running
     in_doubt  send back   waiting
     in_doubt  fail        failed
@@ -56,6 +57,7 @@ ATTEMPTS = """
     in_doubt    found          submitted
     in_doubt    never arrived  not_sent
     in_doubt    write off      written_off
+    submitted   doubt again    in_doubt
     submitted   finish         finished
     finished    settle         settled
     finished    settle failure  failed
@@ -183,6 +185,7 @@ stateDiagram-v2
     running --> failed : fail
     running --> waiting : retry
     running --> rejected : reject
+    running --> in_doubt : doubt again
     in_doubt --> running : accepted
     in_doubt --> waiting : send back
     in_doubt --> failed : fail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scheduler.core.admission import Pause
 from scheduler.core.job import JobRef
 from scheduler.core.lifecycle import AttemptState, JobState
 from scheduler.ports_store import Store
@@ -117,3 +118,10 @@ async def test_money_in_doubt_is_tonights_open_holds_in_doubt(store: Store) -> N
     await store.write(lambda tx: attempt_in(tx, AttemptState.IN_DOUBT))
     assert await store.read(lambda tx: tx.in_doubt_use(NIGHT_KEY)) == 2 * COST
     assert await store.read(lambda tx: tx.in_doubt_use(tonight(now_us=NOW_US + DAY_US).key)) == 0
+
+
+async def test_a_backend_that_stands_still_is_busy_though_nothing_waits_for_it(store: Store) -> None:
+    assert await store.read(lambda tx: tx.busy_backends()) == set()
+    for name in ("coda:iqm", "ionq"):
+        await store.write(lambda tx, n=name: tx.pause_backend(n, Pause("breaker", "it cost more"), NOW_US))
+    assert await store.read(lambda tx: tx.busy_backends()) == {"coda:iqm", "ionq"}

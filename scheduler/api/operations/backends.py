@@ -33,8 +33,10 @@ class ResumeArgs(Args):
 
 def backend_views(desk: Desk, tx: Tx, now_us: int) -> list[BackendView]:
     waiting = tx.waiting_by_backend()
-    names = sorted({*desk.known_backends, *waiting})
-    rules = {name: found for name in names if (found := desk.kit.rules.backend(name))}
+    names = {*desk.known_backends, *waiting, *tx.busy_backends()}
+    # A pause of a whole account shows on each of its backends, or by itself when there are none.
+    names -= {name.partition(":")[0] for name in names if ":" in name}
+    rules = {name: found for name in sorted(names) if (found := desk.kit.rules.backend(name))}
     loads = tx.fill_loads([BackendLoad(name, r.paid, r.slots) for name, r in rules.items()])
     return [backend_view(load, rules[load.name], waiting.get(load.name, 0), now_us) for load in loads]
 
