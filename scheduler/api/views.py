@@ -70,7 +70,7 @@ def job_view(job: JobRecord) -> JobView:
 
 
 def attempt_view(attempt: AttemptRecord) -> AttemptView:
-    applied = attempt.cost.credits_applied_microcredits
+    applied, charge = attempt.cost.credits_applied_microcredits, attempt.charge
     return {
         "attempt": attempt.attempt_id,
         "ordinal": attempt.ordinal,
@@ -85,6 +85,8 @@ def attempt_view(attempt: AttemptRecord) -> AttemptView:
         "estimated_cost_usd": usd(attempt.cost.estimated_cost_microusd),
         "credits_applied": None if applied is None else str(Credits(applied)),
         "overage_usd": usd(attempt.cost.overage_microusd),
+        "charge": charge.word if charge else None,
+        "charge_evidence": charge.evidence if charge else None,
         "reason": attempt.reason,
     }
 

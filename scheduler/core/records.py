@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from scheduler.core.job import BatchSpec
 from scheduler.core.lifecycle import AttemptState, JobState
+from scheduler.core.settlement import NOTHING_BOOKED, Booked, Charge, charge_of
 from scheduler.core.task import CostFacts, RunRequest
 
 
@@ -122,6 +123,12 @@ class AttemptRecord:
     cost: CostFacts
     reason: str | None
     raw_reply: str | None
+    booked: Booked = NOTHING_BOOKED
+
+    @property
+    def charge(self) -> Charge | None:
+        """Whether it was charged, and how that is known; None while it has not ended."""
+        return charge_of(self.state, self.booked, self.cost, self.reason)
 
 
 @dataclass(frozen=True, slots=True)

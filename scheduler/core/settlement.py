@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scheduler.core.lifecycle import ATTEMPT_ENDED, AttemptState, HoldState
 from scheduler.core.money import Credits, Money
 from scheduler.core.task import CostFacts
 
@@ -55,3 +56,41 @@ def beyond_hold(held: Held, cost: CostFacts) -> list[str]:
         reserved = Money(held.overage_microusd)
         told.append(f"charged {Money(overage)} of overage where {reserved} were reserved for it")
     return told
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What is booked for an attempt; `hold_state` None: it had no hold, because it is free or never left."""
+
+    hold_state: str | None
+    posted_microusd: int | None = None
+    refunded_microusd: int = 0
+    evidence: str | None = None
+
+
+NOTHING_BOOKED = Booked(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """`charged`, `refunded`, `unknown` or `not charged`, and how that is known."""
+
+    word: str
+    evidence: str
+
+
+def charge_of(state: AttemptState, booked: Booked, cost: CostFacts, reason: str | None) -> Charge | None:
+    """Say whether an ended attempt was charged; None while it has not ended."""
+    if state not in ATTEMPT_ENDED:
+        return None
+    if state in (AttemptState.REFUSED, AttemptState.NOT_SENT):
+        return Charge("not charged", booked.evidence or reason or "nothing was sent")
+    if booked.hold_state != HoldState.POSTED:
+        return Charge("not charged", "it ran where nothing is charged")
+    posted, evidence = Money(booked.posted_microusd or 0), booked.evidence or "nobody said why"
+    if booked.refunded_microusd:
+        return Charge("refunded", f"{Money(booked.refunded_microusd)} of {posted} came back")
+    if cost.estimated_cost_microusd is None:
+        return Charge("unknown", f"{evidence}: {posted} count as spent")
+    failed = "; a failed run counts as charged until there is evidence of a refund"
+    return Charge("charged", f"{posted}, {evidence}{failed if state is AttemptState.FAILED else ''}")

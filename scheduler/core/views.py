@@ -120,6 +120,9 @@ class AttemptView(TypedDict):
     estimated_cost_usd: str | None
     credits_applied: str | None
     overage_usd: str | None
+    #: charged, refunded, unknown or not charged, and how that is known; None until it has ended.
+    charge: str | None
+    charge_evidence: str | None
     reason: str | None
 
 

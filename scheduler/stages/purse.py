@@ -29,7 +29,10 @@ def night_window(rules: Rules, now_us: int, limit_microusd: int | None = 0) -> W
 
 
 def armed_tonight(arming: ArmingRecord | None, rules: Rules, now_us: int) -> bool:
-    return arming is not None and arming.once_night in (None, night_of(now_us, rules.zone).key)
+    """Whether anything paid may be sent; a limit of 0 is nothing, not even what is priced at $0.00."""
+    if arming is None or not arming.night_limit_microusd:
+        return False
+    return arming.once_night in (None, night_of(now_us, rules.zone).key)
 
 
 def caps_in_force(arming: ArmingRecord | None, rules: Rules) -> tuple[Cap, ...]:

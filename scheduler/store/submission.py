@@ -225,7 +225,8 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
         # A probe under way (half-open) is the one attempt that may go.
         if state is not None and state.phase is Phase.OPEN and (broken := breaker_gate(state, now_us)):
             return f"the breaker of {row.backend} opened: {broken}"
-        if paid and self.arming() is None:
+        arming = self.arming() if paid else None
+        if paid and (arming is None or not arming.night_limit_microusd):
             return "paid submission was disarmed"
         if paid and (stop := self.audit_stop()) is not None:
             return stop.sentence

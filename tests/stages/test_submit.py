@@ -12,6 +12,7 @@ import pytest
 from scheduler.core.admission import DoubtLimits, Pause
 from scheduler.core.caps import Cap, Measure, Period, Scope
 from scheduler.core.intents import Intent
+from scheduler.core.pricing import Estimate
 from scheduler.core.spending import SpendingRules
 from scheduler.core.task import NotSent, Outcome, RefusalKind, Refused, Unknown
 from scheduler.errors import TryAgain
@@ -150,6 +151,20 @@ async def test_a_cap_that_was_lowered_meanwhile_takes_no_new_hold(bench: Bench) 
         [("running", "submitted", "open")] * 2 + [("waiting", "not_sent", None)]
     )
     assert await bench.night() == (2 * PRICE, 0)
+
+
+async def test_a_limit_of_nothing_sends_nothing_though_the_price_is_zero(bench: Bench) -> None:
+    bench.provider.estimates.extend(Estimate(0, "coda") for _ in range(2))
+    await bench.arm(0)
+    await bench.receive()
+    await bench.estimate.step()
+    assert await bench.admit.step() == 0
+    await bench.arm()
+    await bench.admit.step()
+    await bench.arm(0)
+    await bench.send()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("waiting", "not_sent", None)]
 
 
 async def test_a_quote_that_ran_out_meanwhile_is_asked_for_again(bench: Bench) -> None:

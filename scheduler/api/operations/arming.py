@@ -43,6 +43,8 @@ async def arm(desk: Desk, caller: Caller, args: ArmArgs) -> ChangedView:
         ((_, books),) = tx.cap_books([window])
         promised = Money(books.held + books.posted)
         for_whom = f"for {night.name} only" if once else "every night, until disarmed"
+        if not limit.microusd:
+            return ["armed with $0.00: nothing paid is sent, not even what is priced at $0.00"]
         told = [f"armed with {limit} {for_whom}; {promised} of tonight's are spent or reserved"]
         if promised > limit:
             told.append(
