@@ -95,6 +95,9 @@ def read_invoice(text: str, unit: Unit | None = None) -> Invoice:
     return Invoice(tuple(lines), tuple(bad), used, unused)
 
 
+_THOUSANDS = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+")
+
+
 def _plain_name(cell: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", cell.strip().lower()).strip("_")
 
@@ -147,7 +150,9 @@ def _line(number: int, row: Sequence[str], header: Sequence[str], columns: Mappi
 
 
 def _figure(text: str) -> str:
-    return text.removeprefix("$").removesuffix("USD").strip()
+    figure = text.removeprefix("$").removesuffix("USD").strip()
+    # Only with a decimal point behind them are commas thousands for certain: 1,250 may be 1.25 elsewhere.
+    return figure.replace(",", "") if _THOUSANDS.fullmatch(figure) else figure
 
 
 def _instant(text: str) -> int:

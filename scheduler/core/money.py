@@ -29,6 +29,8 @@ def micro_from_number(value: object, *, per_unit: int = MICRO) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise NotMoney(f"{value!r} is not an amount: a whole number or a decimal number is needed")
+    if isinstance(value, str) and "_" in value:
+        raise NotMoney(f"{value!r} is not an amount")  # Decimal would read 1_000 as Python does
     try:
         exact = Decimal(value.strip() if isinstance(value, str) else value)
     except InvalidOperation:

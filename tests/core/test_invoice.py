@@ -20,12 +20,21 @@ OURS = ChargedRun("p1", "12.1", DAY_US + 5, 1_300_000, 2_000_000)
         ("cost_usd", "1.30", 1_300_000),
         ("Amount USD", "$1.30", 1_300_000),
         ("dollars", "1.30 USD", 1_300_000),
+        ("cost_usd", '"$1,250.00"', 1_250_000_000),
+        ("cost_cents", '"1,234,567.5"', 12_345_675_000),
     ],
 )
 def test_a_cost_is_read_in_the_unit_that_its_column_names(header: str, cell: str, microusd: int) -> None:
     (line,) = read_invoice(f"Job ID,{header}\np1,{cell}\n").lines
     assert (line.line, line.provider_job_id, line.cost_microusd) == (2, "p1", microusd)
     assert (line.at_us, line.microcredits) == (None, None), "unknown is not zero"
+
+
+@pytest.mark.parametrize("cell", ["1,250", "1.250,00", "12,50.00", "1,25.00", "nan", "-5", "1_000", "0x10"])
+def test_a_figure_that_may_mean_two_things_is_told_and_not_guessed(cell: str) -> None:
+    invoice = read_invoice(f'job_id,cost_usd\np1,"{cell}"\n')
+    assert invoice.lines == ()
+    assert [cell in sentence for sentence in invoice.bad_rows] == [True]
 
 
 @pytest.mark.parametrize(("unit", "microusd"), [(Unit.CENTS, 1_300_000), (Unit.DOLLARS, 130_000_000)])
