@@ -1,3 +1,6 @@
-import sqlite3,sys
-c=sqlite3.connect(f"file:{sys.argv[1]}/state/nightshot.db?mode=ro",uri=True)
-for r in c.execute(sys.argv[2]): print(r)
+import sqlite3
+import sys
+
+c = sqlite3.connect(f"file:{sys.argv[1]}/state/nightshot.db?mode=ro", uri=True)
+for r in c.execute(sys.argv[2]):
+    print(r)
