@@ -82,6 +82,9 @@ NEEDS_PERSON = frozenset(
     }
 )
 
+#: Money stops: a pause for one of these ends only when a person names it, so that nobody lifts one unread.
+NAMED_GATES = frozenset({"journal", "clock"})
+
 
 def gate_rank(code: str) -> int:
     return GATE_CODES.index("cap:" if code.startswith("cap:") else code)
@@ -247,6 +250,13 @@ def _quote_gates(job: Candidate, purse: Purse, now_us: int) -> list[Gate]:
             assert_never(judged)
 
 
+def resume_command(backend: str, code: str) -> str:
+    """The command that lifts this pause of a backend; a money stop is of its whole account."""
+    if code in NAMED_GATES:
+        return f"nightshot backends resume {backend.partition(':')[0]} --gate {code} --reason '…'"
+    return f"nightshot backends resume {backend} --reason '…'"
+
+
 def backend_gates(load: BackendLoad, now_us: int) -> list[Gate]:
     """The closed gates of a backend that have nothing to do with one job."""
     gates = []
@@ -254,11 +264,11 @@ def backend_gates(load: BackendLoad, now_us: int) -> list[Gate]:
         if pause.until_us is not None and pause.until_us <= now_us:
             continue
         until = f"; tried again at {iso(pause.until_us)}" if pause.until_us else ""
-        fix = None if pause.until_us else f"nightshot backends resume {load.name} --reason '…'"
+        fix = None if pause.until_us else resume_command(load.name, pause.code)
         gates.append(Gate(pause.code, pause.sentence + until, fix, pause.until_us))
     broken = breaker_gate(load.breaker, now_us)
     if broken is not None:
-        fix = None if load.breaker.probe_us else f"nightshot backends resume {load.name} --reason '…'"
+        fix = None if load.breaker.probe_us else resume_command(load.name, "breaker")
         gates.append(Gate("breaker", broken, fix, load.breaker.probe_us))
     if load.room <= 0:
         sentence = f"{load.in_flight} of {load.slots} slots of {load.name} are taken"

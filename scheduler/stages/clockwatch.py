@@ -1,6 +1,6 @@
 """Clockwatch: paid submission waits while the clocks disagree; free work and polling go on.
 
-Agreement opens the gate again by itself; a person who knows better says so with `backends resume`.
+Agreement opens the gate again by itself; who knows better says so: `backends resume NAME --gate clock`.
 """
 
 from __future__ import annotations

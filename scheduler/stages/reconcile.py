@@ -20,7 +20,7 @@ from scheduler.ports import IntentLog, Kit, Provider, ReplyFiles
 from scheduler.ports_store import ReconcileTx
 from scheduler.stages.outcome import Sent, record_contradiction, record_outcome
 
-#: The code of the pause that only `backends resume` with a reason lifts, by starting a new epoch.
+#: The pause that only `backends resume NAME --gate journal` with a reason lifts, by starting a new epoch.
 JOURNAL_PAUSE = "journal"
 #: Every attempt that was left behind must be looked at before its reply's slot is used again.
 _ALL = 1_000_000

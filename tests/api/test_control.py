@@ -13,6 +13,9 @@ import stat
 import pytest
 
 from scheduler.api.control import LARGEST_REQUEST_BYTES
+from scheduler.core.admission import Pause
+from scheduler.core.clocks import ClockMark
+from scheduler.ports_store import Tx
 from scheduler.stages.outcome import Sent, record_outcome
 from tests.support.bench import BACKEND, PRICE, Bench, accepted
 from tests.support.control import Line, parse
@@ -64,6 +67,7 @@ REFUSED = [
     ("resolve", b'{"job": "1", "as": "accepted", "reason": "r"}', 400, "id"),
     ("backends_resume", b'{"backend": "coda:iqm"}', 400, "reason"),
     ("backends_resume", b'{"backend": "\\udfff", "reason": "r"}', 400, "backend"),
+    ("backends_resume", b'{"backend": "coda", "reason": "r", "gate": "breaker"}', 400, "gate"),
     ("submit", b'{"documents": [{"name": "a.qasm"}]}', 400, "content_base64"),
 ]
 
@@ -313,3 +317,81 @@ async def test_a_cancelled_job_owes_what_its_tries_before_cost(line: Line, bench
 async def test_what_a_backend_waits_for_is_told(line: Line, bench: Bench) -> None:
     views = (await line.ask("backends")).result["backends"]
     assert [(view["name"], view["paid"]) for view in views] == [(BACKEND, True)]
+
+
+STOPS = {"journal": "a backup was restored", "clock": "the wall clock jumped"}
+
+
+async def paused(bench: Bench, *stops: str) -> None:
+    """The account `coda` is stopped for these reasons, and two pauses of its own keep BACKEND closed."""
+    at_us = bench.clock.now_us()
+
+    def pause(tx: Tx) -> None:
+        tx.see_journal_epoch(1)
+        for code in stops:
+            tx.pause_backend("coda", Pause(code, STOPS[code]), at_us)
+        tx.pause_backend("coda", Pause("credits", "none are free"), at_us)
+        tx.pause_backend(BACKEND, Pause("breaker", "no token"), at_us)
+
+    await bench.store.write(pause)
+
+
+async def left(bench: Bench) -> set[tuple[str, str]]:
+    return set(await bench.rows("SELECT backend, code FROM pauses"))
+
+
+async def believed(bench: Bench) -> tuple[int, ClockMark | None]:
+    """The epoch that counts, and the time that was last believed."""
+    mark, clocks = await bench.store.read(lambda tx: (tx.intent_mark(), tx.clock_mark()))
+    return (mark.epoch if mark else 0), clocks
+
+
+@pytest.mark.parametrize("name", [BACKEND, "coda"])
+async def test_a_resume_lets_go_of_no_money_stop_that_it_does_not_name(
+    line: Line, bench: Bench, name: str
+) -> None:
+    await paused(bench, "journal", "clock")
+    before = await believed(bench)
+    told = (await line.ask("backends_resume", backend=name, reason="a new token")).result
+    own = set() if name == BACKEND else {(BACKEND, "breaker")}
+    assert await left(bench) == {("coda", "journal"), ("coda", "clock"), *own}
+    assert await believed(bench) == before
+    lifted = ["gate credits of coda is lifted"]
+    if name == BACKEND:
+        lifted.insert(0, f"gate breaker of {BACKEND} is lifted")
+    assert told["changed"] == lifted, "nothing is used again while it is stopped"
+    assert sorted(told["unchanged"]) == [
+        f"coda stays closed by gate {code}: {STOPS[code]}. "
+        f"To lift it: nightshot backends resume coda --gate {code} --reason '…'"
+        for code in sorted(STOPS)
+    ]
+    again = (await line.ask("backends_resume", backend=name, reason="once more")).result
+    assert again["changed"] == []
+    assert again["unchanged"] == told["unchanged"]
+
+
+@pytest.mark.parametrize(("gate", "other"), [("journal", "clock"), ("clock", "journal")])
+@pytest.mark.parametrize("name", [BACKEND, "coda"])
+async def test_a_money_stop_that_is_named_is_lifted_and_nothing_else(
+    line: Line, bench: Bench, name: str, gate: str, other: str
+) -> None:
+    await paused(bench, "journal", "clock")
+    epoch, clocks = await believed(bench)
+    told = (await line.ask("backends_resume", backend=name, gate=gate, reason="compared")).result
+    assert await left(bench) == {("coda", other), ("coda", "credits"), (BACKEND, "breaker")}
+    assert (told["changed"], told["unchanged"]) == ([f"gate {gate} of coda is lifted"], [])
+    now_epoch, now_clocks = await believed(bench)
+    assert now_epoch == epoch + (gate == "journal")
+    assert (now_clocks != clocks) == (gate == "clock")
+
+
+@pytest.mark.parametrize(("gate", "other"), [("journal", "clock"), ("clock", "journal")])
+async def test_a_money_stop_that_is_not_there_is_not_lifted(
+    line: Line, bench: Bench, gate: str, other: str
+) -> None:
+    await paused(bench, other)
+    before = await believed(bench)
+    told = (await line.ask("backends_resume", backend=BACKEND, gate=gate, reason="compared")).result
+    assert (told["changed"], told["unchanged"]) == ([], [f"gate {gate} of coda is not closed"])
+    assert await left(bench) == {("coda", other), ("coda", "credits"), (BACKEND, "breaker")}
+    assert await believed(bench) == before

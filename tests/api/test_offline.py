@@ -42,7 +42,10 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
         {"job": "1.2", "as": "written-off", "reason": "r"},
         {"job": "1.1", "as": "not-sent", "reason": "r"},
     ],
-    "backends_resume": [{"backend": "coda:iqm", "reason": "r"}],
+    "backends_resume": [
+        {"backend": "coda:iqm", "reason": "r"},
+        {"backend": "coda", "gate": "clock", "reason": "r"},
+    ],
     "approve": [{"jobs": ["1.4"], "reason": "r"}, {"jobs": ["1.1"], "reason": "r"}, {"jobs": ["8"]}],
     "audit": [{}, {"resume": True, "reason": "r"}],
     "budget_grant": [

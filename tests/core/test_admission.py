@@ -138,6 +138,9 @@ def test_a_gate_says_the_number_that_opens_it_and_a_command_that_works() -> None
     assert (gate.code, gate.fix) == ("cap:job", "nightshot edit 3.1 --cap 1.00")
     (gate,) = backend_gates(replace(PAID, pauses=(Pause("breaker", "no token"),)), NOW_US)
     assert gate.fix == "nightshot backends resume coda:iqm --reason '…'"
+    for code in ("journal", "clock"):
+        (gate,) = backend_gates(replace(PAID, pauses=(Pause(code, "look at it"),)), NOW_US)
+        assert gate.fix == f"nightshot backends resume coda --gate {code} --reason '…'"
     (gate,) = backend_gates(replace(PAID, pauses=(Pause("rate", "busy", 5_000_000),)), NOW_US)
     assert (gate.opens_us, gate.fix) == (5_000_000, None)
     assert gate.sentence == "busy; tried again at 1970-01-01T00:00:05.000Z"

@@ -84,7 +84,7 @@ def test_a_journal_put_back_from_a_copy_pays_for_nothing(
             daemon.start()
         daemon.until(lambda: "it was restored from a backup" in daemon.needs(), "the start has compared")
         assert (server.posts, len(server.bills)) == (2, 2)
-        daemon.call("backends_resume", backend="coda", reason="compared with the invoice")
+        daemon.call("backends_resume", backend="coda", gate="journal", reason="compared with the invoice")
         daemon.until(lambda: daemon.states() == {"completed": 3}, "and then it goes on")
     finally:
         daemon.kill()

@@ -96,7 +96,7 @@ async def test_after_a_new_epoch_the_damaged_file_stays_and_is_not_looked_at_any
     bit_rot(path)
     left = path.read_bytes()
     await ground.again()
-    await ground.ask("backends_resume", backend="coda", reason="compared with the invoice")
+    await ground.ask("backends_resume", backend="coda", gate="journal", reason="compared with the invoice")
     said = await ground.again()
     assert not any("stopped" in line for line in said), said
     assert await ground.rows("SELECT code FROM pauses") == []

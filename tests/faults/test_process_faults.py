@@ -167,7 +167,7 @@ def test_fault_18_database_restored_from_a_backup(tmp_path: Path, server: CodaSe
 
         with pytest.raises(Exception, match="reason"):
             daemon.call("backends_resume", backend="coda", reason="")
-        daemon.call("backends_resume", backend="coda", reason="compared with the invoice")
+        daemon.call("backends_resume", backend="coda", gate="journal", reason="compared with the invoice")
         daemon.until(lambda: daemon.states() == {"completed": 3}, "and then it goes on")
         assert daemon.stop() == 0
     finally:

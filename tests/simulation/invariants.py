@@ -51,9 +51,9 @@ class Books:
         self.must_wait: dict[str, str] = {}
         #: How far the wall clock was from true time when it was last believed.
         self.believed_offset_us = 0
-        #: Accounts whose doubt about the clock was taken away by a commit, until somebody asks anew.
-        self.clock_let_go: set[str] = set()
-        self._clock_doubted: set[str] = set()
+        #: Money stops, as account and gate, that a commit took away, until somebody asks anew.
+        self.let_go: set[tuple[str, str]] = set()
+        self._stopped: set[tuple[str, str]] = set()
         #: From then on something free may run again: nobody is warned before that.
         self.restored = False
         self.open()
@@ -101,9 +101,10 @@ class Books:
 
     def after_commit(self) -> None:
         """A hold that has just come must be allowed, and must fit under every limit that people set."""
-        doubted = {row["backend"] for row in self.rows("SELECT backend FROM pauses WHERE code = 'clock'")}
-        self.clock_let_go |= self._clock_doubted - doubted
-        self._clock_doubted = doubted
+        rows = self.rows("SELECT backend, code FROM pauses WHERE code IN ('clock', 'journal')")
+        stopped = {(row["backend"], row["code"]) for row in rows}
+        self.let_go |= self._stopped - stopped
+        self._stopped = stopped
         count = self.scalar("SELECT COUNT(*) FROM holds") or 0
         if count == self._holds:
             return

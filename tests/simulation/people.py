@@ -12,15 +12,18 @@ from typing import Any
 
 from scheduler.api.desk import Caller, Desk
 from scheduler.api.operations import answer
+from scheduler.core.admission import NAMED_GATES
 from scheduler.core.caps import Cap
 from scheduler.core.timing import iso
 from scheduler.errors import NightshotError
 from tests.simulation.clock import VirtualClock
-from tests.simulation.invariants import Books, require
+from tests.simulation.invariants import CLOCK_PUT, RESTORED, Books, require
 from tests.simulation.plan import HOUR_US, PROJECTS, USERS
 from tests.support.pretend import SETTLED_AFTER_S, Server
 
 ADA = Caller("ada")
+#: What the simulation knows to be wrong while this gate should be closed.
+WAITS_BEHIND = {"journal": RESTORED, "clock": CLOCK_PUT}
 
 
 class Person:
@@ -145,22 +148,29 @@ class Person:
         )
         if any(row["code"] == "journal" for row in rows):
             await self._compare_with_the_journal(desk)
-        names = sorted({row["backend"] for row in rows})
-        for name in names:
-            await self._resume(desk, name)
-        return f"resume {names}"
-
-    async def _resume(self, desk: Desk, name: str) -> None:
-        """Resume a backend and with it its account; the time is right, then, if that was in doubt."""
-        account = name.partition(":")[0]
-        self._books.clock_let_go.clear()
-        try:
+        for name in sorted({row["backend"] for row in rows if row["code"] not in NAMED_GATES}):
             await answer(desk, ADA, "backends_resume", {"backend": name, "reason": "seen to"})
+        for row in rows:
+            if row["code"] in NAMED_GATES:
+                await self._lift(desk, row["backend"], row["code"])
+        return f"resume {[(row['backend'], row['code']) for row in rows]}"
+
+    async def _lift(self, desk: Desk, account: str, gate: str) -> None:
+        """Lift a money stop that was seen: the journal is compared, or the time is believed."""
+        self._books.let_go.clear()
+        try:
+            given = {"backend": account, "gate": gate, "reason": "seen to"}
+            await answer(desk, ADA, "backends_resume", given)
         finally:  # an error may be a commit whose answer was lost
-            clock = desk.kit.clock
-            if account in self._books.clock_let_go and isinstance(clock, VirtualClock):
-                self._books.believed_offset_us = clock.offset_us
-            self._books.must_wait.pop(account, None)
+            if (account, gate) in self._books.let_go:
+                self._believe(desk, account, gate)
+
+    def _believe(self, desk: Desk, account: str, gate: str) -> None:
+        clock = desk.kit.clock
+        if gate == "clock" and isinstance(clock, VirtualClock):
+            self._books.believed_offset_us = clock.offset_us
+        if self._books.must_wait.get(account) == WAITS_BEHIND[gate]:
+            del self._books.must_wait[account]
 
     async def _compare_with_the_journal(self, desk: Desk) -> None:
         """What the database has forgotten may have been paid: such a job must not be sent once more."""
