@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
+from functools import lru_cache
 
 from scheduler.core.money import LARGEST_MICRO, Credits, Money, NotMoney
 from scheduler.core.timing import to_datetime, to_us
@@ -147,6 +148,7 @@ def _latest_begun(now_us: int, at: time, zone: tzinfo) -> date:
     return day
 
 
+@lru_cache(maxsize=256)  # every job of a pass asks about the same instant
 def period_of(period: Period, now_us: int, zone: tzinfo) -> tuple[str, int | None]:
     """The name of the occurrence that `now_us` is in, and the instant when the next one begins.
 

@@ -6,9 +6,10 @@ beside them, so two passes can never hand out the same slot.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scheduler.core.admission import BackendLoad, decide
+from scheduler.core.admission import BackendLoad, Candidate, Decision, decide
 from scheduler.core.breaker import Move, Phase
 from scheduler.ports import Kit
 from scheduler.ports_store import AdmissionTx
@@ -34,20 +35,19 @@ class Admitting:
         """Returns how many were admitted, and how many queues stand before a quote that ran out."""
         now_us = self.kit.clock.now_us()
         loads = tx.fill_loads([load for name in tx.waiting_backends() if (load := self.load_of(name))])
-        heads = {
-            load.name: tx.queue_heads(load.name, now_us, load.room + LOOK_PAST)
-            for load in loads
-            if load.room > 0
-        }
-        if not any(heads.values()):
-            return 0, 0
-        candidates = [job for jobs in heads.values() for job in jobs]
         prepared = [job for job in tx.prepared_candidates() if self._is_paid(job.backend)]
-        purse = purse_for(tx, [*candidates, *prepared], self.kit.rules, now_us)
-        for job in prepared:
-            # Admitted but not sent yet: no hold stands for it, and its money must not be promised twice.
-            purse = purse.after(job, now_us)
-        decision = decide(loads, heads, purse, self.kit.rules.doubt_limits, now_us)
+        # As many as there are slots first: mostly they may all start, and the rest need not be looked at.
+        for look_past in (0, LOOK_PAST):
+            heads = {
+                load.name: tx.queue_heads(load.name, now_us, load.room + look_past)
+                for load in loads
+                if load.room > 0
+            }
+            if not any(heads.values()):
+                return 0, 0
+            decision = self._decide(tx, loads, heads, prepared, now_us)
+            if not decision.closed:
+                break
         for load in loads:
             if load.breaker.phase is not Phase.CLOSED and any(
                 j.backend == load.name for j in decision.admitted
@@ -56,6 +56,21 @@ class Admitting:
         unpriced = [gates for gates in decision.closed.values() if any(g.code == "estimate" for g in gates)]
         ready = [(job, self.kit.new_id()) for job in decision.admitted]
         return len(tx.prepare_attempts(ready, now_us)), len(unpriced)
+
+    def _decide(
+        self,
+        tx: AdmissionTx,
+        loads: Sequence[BackendLoad],
+        heads: Mapping[str, Sequence[Candidate]],
+        prepared: Sequence[Candidate],
+        now_us: int,
+    ) -> Decision:
+        candidates = [job for jobs in heads.values() for job in jobs]
+        purse = purse_for(tx, [*candidates, *prepared], self.kit.rules, now_us)
+        for job in prepared:
+            # Admitted but not sent yet: no hold stands for it, and its money must not be promised twice.
+            purse = purse.after(job, now_us)
+        return decide(loads, heads, purse, self.kit.rules.doubt_limits, now_us)
 
     def _is_paid(self, name: str) -> bool:
         rules = self.kit.rules.backend(name)

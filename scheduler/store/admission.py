@@ -120,6 +120,7 @@ _PROMISED = (
     .select_from(attempts.join(jobs, jobs.c.id == attempts.c.job_id))
     .where(is_state(attempts.c.state, AttemptState.PREPARED))
 )
+_CANDIDATE = select(*CANDIDATE_COLUMNS).where(jobs.c.id == bindparam("_id"))
 _HEADS = (
     select(*CANDIDATE_COLUMNS)
     .where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
@@ -282,7 +283,7 @@ class Admission(BreakerRows):
         return [candidate(row) for row in rows]
 
     def candidate_of(self, job_id: int) -> Candidate:
-        row = self._c.execute(select(*CANDIDATE_COLUMNS).where(jobs.c.id == job_id)).one()
+        (row,) = self._run(_CANDIDATE, {"_id": job_id})
         return candidate(row)
 
     def prepare_attempts(self, admitted: Sequence[tuple[Candidate, str]], at_us: int) -> list[int]:

@@ -85,7 +85,7 @@ _RAISE_PART = (
 class CapRows(Moves):
     def limits_set(self, caps: Sequence[str]) -> dict[tuple[str, str | None], int | None]:
         """Limits that people set at run time, by cap and window (None: every window); the last one counts."""
-        rows = self._c.execute(_LIMITS, {"_caps": sorted(set(caps))})
+        rows = self._run(_LIMITS, {"_caps": sorted(set(caps))})
         return {(row.cap, row.window_key): row.limit_amount for row in rows}
 
     def limit_in_force(
@@ -100,7 +100,7 @@ class CapRows(Moves):
         """What stands in the windows' rows; one that has no row yet is empty under its limit in force."""
         if not windows:
             return []
-        rows = {row.key: row for row in self._c.execute(_BOOKS, {"_keys": sorted({w.key for w in windows})})}
+        rows = {row.key: row for row in self._run(_BOOKS, {"_keys": sorted({w.key for w in windows})})}
         limits = self.limits_set([window.cap.name for window in windows])
         found = []
         for window in windows:
@@ -115,18 +115,24 @@ class CapRows(Moves):
     def reserve_caps(self, attempt_id: str, windows: Sequence[Window], use: Use, at_us: int) -> Window | None:
         """Hold the use in every window; returns the first that has no room, and then must be rolled back."""
         wanted = [(window, use.of(window.cap.measure)) for window in windows]
-        limits = self.limits_set([window.cap.name for window, _ in wanted])
         for window, amount in sorted(wanted, key=lambda pair: pair[0].key):
-            self._open(window, self.limit_in_force(window, limits), at_us)
+            if amount and self._reserve(window, amount):
+                continue
+            # Nothing changed: there is no room, or no row yet. Almost always there is one.
+            self._open(window, at_us)
             # Who needs nothing fits everywhere, as in the plan: a window above its limit refuses even zero.
-            if amount and self._run(_RESERVE, {"_key": window.key, "_amount": amount}).rowcount != 1:
+            if amount and not self._reserve(window, amount):
                 return window
         rows = [{"attempt_id": attempt_id, "window_key": w.key, "amount": amount} for w, amount in wanted]
         if rows:
             self._run(_PART, rows)
         return None
 
-    def _open(self, window: Window, limit: int | None, at_us: int) -> None:
+    def _reserve(self, window: Window, amount: int) -> bool:
+        return self._run(_RESERVE, {"_key": window.key, "_amount": amount}).rowcount == 1
+
+    def _open(self, window: Window, at_us: int) -> None:
+        limit = self.limit_in_force(window, self.limits_set([window.cap.name]))
         row: dict[str, Any] = {
             "key": window.key,
             "cap": window.cap.name,

@@ -108,18 +108,32 @@ class _Compiled:
 _KNOWN: dict[tuple[Executable, tuple[str, ...], tuple[tuple[str, int], ...]], _Compiled] = {}
 
 
-def run(connection: Connection, statement: Executable, values: Values | Sequence[Values]) -> Answer:
+def driver_of(connection: Connection) -> sqlite3.Connection | None:
+    """SQLite's own connection; None for another database, and when somebody listens to every statement."""
+    # The tests of query plans listen: they shall hear of all of them.
+    if connection.dialect.name != "sqlite" or connection.dispatch.before_cursor_execute:
+        return None
+    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
+
+
+def run(
+    connection: Connection,
+    statement: Executable,
+    values: Values | Sequence[Values],
+    driver: sqlite3.Connection | None = None,
+) -> Answer:
     """Execute a constant of this package inside an open transaction; several mappings are one executemany.
 
-    Not for statements that are made for one call: they would be kept for ever. Rows come as the driver gives
+    `driver` is what `driver_of` says of the connection, asked once for a transaction. Not for statements that
+    are made for one call: they would be kept for ever. Rows come as the driver gives
     them: a Boolean of SQLite is 0 or 1. Raises DBAPIError.
     """
-    # Somebody who listens (the tests of query plans) shall hear of every statement.
-    if connection.dialect.name != "sqlite" or connection.dispatch.before_cursor_execute:
+    driver = driver or driver_of(connection)
+    if driver is None:
         return connection.execute(statement, values)
-    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-    if isinstance(values, Mapping):
-        lengths = tuple([(name, len(value)) for name, value in values.items() if isinstance(value, list)])
+    if type(values) is dict or isinstance(values, Mapping):
+        lengths = tuple([(name, len(value)) for name, value in values.items() if type(value) is list])
         if lengths and max(length for _, length in lengths) > LONGEST_LIST:
             return connection.execute(statement, values)
         compiled = _compiled_for(connection, statement, values, lengths)

@@ -32,7 +32,7 @@ from scheduler.core.lifecycle import (
     JobState,
     job_states_before,
 )
-from scheduler.store.compiled import NO_VALUES, Answer, Values, run
+from scheduler.store.compiled import NO_VALUES, Answer, Values, driver_of, run
 from scheduler.store.schema import job_events, jobs, pauses, sequences
 
 
@@ -112,10 +112,13 @@ class Moves:
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection
+        self._driver = driver_of(connection)
 
     def _run(self, statement: Executable, values: Values | Sequence[Values] = NO_VALUES) -> Answer:
         """Execute a constant of this package, compiled once; `compiled.run` tells what it is not for."""
-        return run(self._c, statement, values)
+        if self._driver is None:
+            return self._c.execute(statement, values)
+        return run(self._c, statement, values, self._driver)
 
     def insert_ignoring(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows whose key may already be there, and then leave what is there alone."""

@@ -161,6 +161,8 @@ _RAISE_HOLD = (
         overrun_microusd=holds.c.overrun_microusd + bindparam("_cost") - bindparam("_held"),
     )
 )
+_BOOKED_HOLD = update(holds).where(holds.c.attempt_id == bindparam("_id")).values(txn_id=bindparam("_txn"))
+_CANCEL_ASKED = select(jobs.c.cancel_asked_us).where(jobs.c.id == bindparam("_id"))
 _LOST = (
     select(attempts.c.id, attempts.c.job_id, attempts.c.backend, attempts.c.state)
     .where(in_states(attempts.c.state, {_A.SUBMITTING, _A.IN_DOUBT}))
@@ -325,7 +327,7 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
                 f"settle:{attempt_id}", kind or found, lines, evidence, actor, attempt_id=attempt_id
             )
             number = self.book(posting, at_us)
-            self._c.execute(update(holds).where(holds.c.attempt_id == attempt_id).values(txn_id=number))
+            self._run(_BOOKED_HOLD, {"_id": attempt_id, "_txn": number})
         self.settle_caps(
             attempt_id,
             {
@@ -340,8 +342,7 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
         return [LostAttempt(r.id, r.job_id, r.backend, AttemptState(r.state)) for r in rows]
 
     def cancel_asked(self, job_id: int) -> bool:
-        statement = select(jobs.c.cancel_asked_us).where(jobs.c.id == job_id)
-        return self._c.execute(statement).scalar() is not None
+        return self._run(_CANCEL_ASKED, {"_id": job_id}).scalar() is not None
 
     def wait_behind(self, job_id: int, code: str, until_us: int | None, sentence: str) -> None:
         waiting = jobs.c.state == JobState.WAITING.value

@@ -251,11 +251,11 @@ MUTANTS = (
         {"one settlement an attempt", "credits and overage are booked as billed"},
         Change(
             _SUBMISSION,
-            "            number = self.book(posting, at_us)\n            self._c.execute(update(holds)",
+            "            number = self.book(posting, at_us)\n            self._run(_BOOKED_HOLD",
             "            number = self.book(posting, at_us)\n"
             '            again = Posting("x" + posting.idem_key, posting.kind, lines, evidence, actor, attempt_id=attempt_id)\n'
             "            self.book(again, at_us)\n"
-            "            self._c.execute(update(holds)",
+            "            self._run(_BOOKED_HOLD",
         ),
     ),
     _mutant(
