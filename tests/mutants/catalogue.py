@@ -210,7 +210,11 @@ MUTANTS = (
     _mutant(
         "the send gate does not look whether it is armed",
         {"nothing paid is sent while disarmed"},
-        Change(_SUBMISSION, "        if paid and self.arming() is None:\n", "        if False:\n"),
+        Change(
+            _SUBMISSION,
+            "        if paid and (arming is None or not arming.night_limit_microusd):\n",
+            "        if False:\n",
+        ),
     ),
     _mutant(
         "the send gate does not look at the doubts",
@@ -352,8 +356,8 @@ MUTANTS = (
         {"nothing is held while disarmed"},
         Change(
             "scheduler/stages/purse.py",
-            "    return arming is not None and arming.once_night in (None, night_of(now_us, rules.zone).key)\n",
-            "    return arming is not None\n",
+            "    return arming.once_night in (None, night_of(now_us, rules.zone).key)\n",
+            "    return True\n",
         ),
     ),
     _mutant(
