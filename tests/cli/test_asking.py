@@ -306,6 +306,7 @@ def test_backends_are_listed_with_closed_gates(nightshot: Command, server: Contr
     assert nightshot("backends", "resume", "coda:iqm", "--reason", "token renewed").code == 0
     sent = {"backend": "coda:iqm", "gate": None, "reason": "token renewed"}
     assert server.args_of("backends_resume") == sent
+    server.calls.clear()
     assert nightshot("backends", "resume", "coda", "--gate", "clock", "--reason", "it is right").code == 0
     sent = {"backend": "coda", "gate": "clock", "reason": "it is right"}
     assert server.args_of("backends_resume") == sent
