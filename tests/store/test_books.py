@@ -203,7 +203,8 @@ class Model:
             assert a.state is not A.PREPARED
             return
         assert a.state is A.PREPARED
-        in_force = self.armed is not None and self.once in (None, self.night)
+        # Armed with nothing is not armed.
+        in_force = bool(self.armed) and self.once in (None, self.night)
         limit = self.limits.get(self.night, self.armed or 0)
         used = self.held[self.night] + self.posted[self.night]
         has_room = a.amount == 0 or used + a.amount <= limit

@@ -90,7 +90,7 @@ def plans_of(tx: StoreTx, ask: Callable[[StoreTx], Any]) -> str:
 
     event.listen(tx._c, "before_cursor_execute", note)
     try:
-        ask(tx)
+        ask(StoreTx(tx._c))  # a new one: whether anybody listens is asked once for a transaction
     finally:
         event.remove(tx._c, "before_cursor_execute", note)
     assert asked, "nothing was asked"
