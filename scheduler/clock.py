@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
+
+from scheduler.core.clocks import ClockMark
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SystemClock:
@@ -17,3 +22,12 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def both(self) -> ClockMark:
+        # CLOCK_BOOTTIME goes on while the machine sleeps: a laptop that wakes up has not jumped.
+        boot_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+        try:
+            boot_id = _BOOT_ID.read_text().strip()
+        except OSError:
+            boot_id = "unknown"
+        return ClockMark(self.now_us(), boot_us, boot_id)

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import grp
 import os
+import pwd
 import secrets
 import zoneinfo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from scheduler.api.desk import Desk
 from scheduler.clock import SystemClock
 from scheduler.core.admission import DoubtLimits
+from scheduler.core.alarms import AlarmRules
+from scheduler.core.breaker import BreakerRules
+from scheduler.core.roles import Role, Roles
 from scheduler.core.rules import BackendRules, Rules
+from scheduler.core.spending import SpendingRules
 from scheduler.core.timing import SECOND_US, PollPace
 from scheduler.credentials import secret_reader
 from scheduler.home import Home
 from scheduler.intake.document import Defaults
 from scheduler.intake.inbox import FileRules
-from scheduler.intake.spool import SpoolPlan, owner_test, resolver
+from scheduler.intake.spool import SpoolPlan, owner_test, resolver, user_name
 from scheduler.plugins import build_provider
+from scheduler.policies.overage import Overage, OveragePolicy, decide_overage
 from scheduler.ports import Kit, Provider, Site
 from scheduler.ports_store import Store
 from scheduler.settings import Loaded
-from scheduler.settings_tree import SIMULATOR, Settings
+from scheduler.settings_money import RoleSettings
+from scheduler.settings_tree import SIMULATOR, BreakerSettings, Settings
+from scheduler.settings_types import ppm_of
 
 
 def build_providers(settings: Settings, home: Home, environ: Mapping[str, str]) -> dict[str, Provider]:
@@ -71,7 +81,54 @@ def rules_of(settings: Settings, providers: Mapping[str, Provider]) -> Rules:
         poll_pace=PollPace(settings.poll.min_interval_s, settings.poll.max_interval_s),
         quote_ttl_us=int(settings.quote.ttl_s * SECOND_US),
         submit_concurrency=settings.submit.concurrency,
+        spending=spending_rules(settings),
+        breaker=breaker_rules(settings.breaker),
     )
+
+
+def spending_rules(settings: Settings) -> SpendingRules:
+    overage = OveragePolicy(Overage(settings.overage.policy), settings.overage.up_to.microusd)
+    return SpendingRules(
+        caps=tuple(cap.cap(name, settings.time.timezone) for name, cap in settings.caps.items()),
+        overage=partial(decide_overage, (overage,)),
+        cents_per_credit=settings.credits.cents_per_credit,
+        quote_tolerance_ppm=ppm_of(settings.quote.tolerance),
+        approval_above_microusd=settings.approval.above_microusd,
+        unexplained_limit_microcredits=settings.credits.unexplained_limit_microcredits,
+        alarms=AlarmRules(settings.alarms.at),
+    )
+
+
+def breaker_rules(written: BreakerSettings) -> BreakerRules:
+    return BreakerRules(
+        failures=written.failures,
+        refusals=written.refusals,
+        doubts=written.doubts,
+        suspicious_results=written.suspicious_results,
+        first_pause_us=int(written.first_pause_s * SECOND_US),
+        last_pause_us=int(written.last_pause_s * SECOND_US),
+    )
+
+
+def groups_of(user: str) -> frozenset[str]:
+    """The names of a user's groups, read each time: who was taken out of a group is out of it now."""
+    try:
+        person = pwd.getpwnam(user)
+    except KeyError:
+        return frozenset()
+    numbers = set(os.getgrouplist(user, person.pw_gid))
+    return frozenset(group.gr_name for group in grp.getgrall() if group.gr_gid in numbers)
+
+
+def roles_of(written: RoleSettings, own_user: str) -> Roles:
+    named = {role: frozenset(getattr(written, role.value)) for role in Role}
+
+    def has(role: Role, user: str) -> bool:
+        names = named[role]
+        is_named = user in names or ("self" in names and user == own_user)
+        return is_named or bool(names & groups_of(user))
+
+    return Roles(has, written.approve_own)
 
 
 def new_attempt_id() -> str:
@@ -128,6 +185,7 @@ def build_desk(loaded: Loaded, home: Home, kit: Kit) -> Desk:
         resolve=resolver(settings.backend_name),
         known_backends=known_backends(settings),
         troubles=dict,
+        roles=roles_of(settings.roles, user_name(os.geteuid())),
     )
 
 

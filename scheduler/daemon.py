@@ -31,11 +31,11 @@ from scheduler.composition import (
 )
 from scheduler.core.admission import BackendLoad
 from scheduler.core.idle import only_people_can_move
-from scheduler.core.timing import night_of
 from scheduler.errors import TryAgain
 from scheduler.home import Home, make_folders, socket_address
 from scheduler.intake.spool import Spool, user_name
 from scheduler.intake.watch import watch_inbox
+from scheduler.journal import IntentJournal
 from scheduler.locks import file_lock
 from scheduler.logs import start_log
 from scheduler.loops import Loop, Loops
@@ -45,10 +45,14 @@ from scheduler.replies import ReplySlots
 from scheduler.results import AcceptedFiles, Folders
 from scheduler.settings import load_settings
 from scheduler.stages.admit import LOOK_PAST, Admitting
+from scheduler.stages.audit import Auditing
+from scheduler.stages.bookkeeping import Bookkeeping
+from scheduler.stages.clockwatch import Clockwatching
 from scheduler.stages.estimate import Estimating
 from scheduler.stages.label import Labelling
 from scheduler.stages.poll import Polling
 from scheduler.stages.publish import Publishing
+from scheduler.stages.purse import purse_for
 from scheduler.stages.reconcile import Reconciling
 from scheduler.stages.settle import Settling
 from scheduler.stages.submit import Submitting
@@ -57,7 +61,17 @@ from scheduler.store.open import open_store
 from scheduler.store.revision import is_current, sqlite_path, upgrade_apart
 
 #: Seconds between ticks of each stage; most work comes by being woken, a tick only catches what nobody told.
-TICKS_S = {"estimate": 5, "admit": 5, "submit": 5, "settle": 30, "publish": 30, "label": 10, "reconcile": 300}
+TICKS_S = {
+    "estimate": 5,
+    "admit": 5,
+    "submit": 5,
+    "settle": 30,
+    "publish": 30,
+    "label": 10,
+    "clockwatch": 15,
+    "bookkeeping": 30,
+    "reconcile": 300,
+}
 
 LOCK_PATIENCE_S = 3.0
 
@@ -84,10 +98,13 @@ class Daemon:
         self._log = start_log(settings.log.level, settings.log.format)
         self._loops = Loops(self._log)
         self._stopping = asyncio.Event()
+        #: Why this daemon must not go on; another one has its database.
+        self._lost = ""
 
     async def run(self) -> int:
         async with contextlib.AsyncExitStack() as stack:
             await self._compose(stack)
+            await self._audit.at_start()
             for said in await self._reconcile.at_start():
                 self._log("recovered", what=said)
             self._add_loops()
@@ -106,12 +123,19 @@ class Daemon:
             await self._loops.stop()
             await self._submit.drain(self._place.loaded.settings.drain.timeout_s)
             await self._poll.drain()
+            if self._lost:
+                raise TryAgain(self._lost, "two daemons would act on the same jobs: this one has stopped")
             await self._finish_writing()
         return 0
 
+    def _lose_database(self, sentence: str) -> None:
+        self._lost = sentence
+        self._log("the database is lost", reason=sentence)
+        self._stopping.set()
+
     async def _compose(self, stack: contextlib.AsyncExitStack) -> None:
         home, settings = self._place.home, self._place.loaded.settings
-        await stack.enter_async_context(database_lock(self._place.url))
+        await stack.enter_async_context(database_lock(self._place.url, self._lose_database))
         store = open_store(self._place.url)
         stack.push_async_callback(store.close)
         providers = build_providers(settings, home, os.environ)
@@ -120,9 +144,12 @@ class Daemon:
         self._kit = build_kit(settings, store, providers, self._loops.wake, self._log)
         replies = ReplySlots(home.replies)
         self._spool = Spool(self._kit, spool_plan(settings, home))
-        self._submit = Submitting(self._kit, replies)
+        journal = IntentJournal(home.journal)
+        stack.callback(journal.close)
+        self._submit = Submitting(self._kit, replies, journal)
         self._poll = Polling(self._kit)
-        self._reconcile = Reconciling(self._kit, replies)
+        self._reconcile = Reconciling(self._kit, replies, journal)
+        self._audit = Auditing(self._kit)
         self._settle = Settling(self._kit)
         self._publish = Publishing(self._kit, Folders(home.results, home.rejected))
         self._label = Labelling(self._kit, AcceptedFiles(home.queue))
@@ -140,6 +167,9 @@ class Daemon:
         add(Loop("publish", self._publish.step))
         add(Loop("label", self._label.step))
         add(Loop("reconcile", self._reconcile.step))
+        add(Loop("audit", self._audit.step, self._audit.due_in_s))
+        add(Loop("clockwatch", Clockwatching(self._kit).step))
+        add(Loop("bookkeeping", Bookkeeping(self._kit).step))
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> Any:
         path = self._place.home.socket
@@ -234,9 +264,9 @@ def _is_idle(kit: Kit, tx: Tx) -> bool:
         return False
     loads = tx.fill_loads([BackendLoad(name, r.paid, r.slots) for name, r in rules.items() if r.enabled])
     heads = {load.name: tx.queue_heads(load.name, now_us, load.slots + LOOK_PAST) for load in loads}
-    night = tx.night_books(night_of(now_us, kit.rules.zone).key)
+    purse = purse_for(tx, [job for jobs in heads.values() for job in jobs], kit.rules, now_us)
     counts = tx.state_counts(since_us=now_us)
-    return only_people_can_move(counts, heads, loads, night, kit.rules.doubt_limits, now_us)
+    return only_people_can_move(counts, heads, loads, purse, kit.rules.doubt_limits, now_us)
 
 
 def prepare(home: Home, config_file: Path | None) -> Place:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from scheduler.core.clocks import ClockMark
+from scheduler.core.intents import Intent, JournalRead
 from scheduler.core.pricing import Estimate, PriceList
 from scheduler.core.records import EndedJob
 from scheduler.core.rules import Rules
@@ -28,6 +30,9 @@ class Clock(Protocol):
     def monotonic_s(self) -> float: ...
 
     async def sleep(self, seconds: float) -> None: ...
+
+    def both(self) -> ClockMark:
+        """The wall clock and the clock since boot, read together."""
 
 
 # ------------------------------------------------------------------------------------------ providers
@@ -134,6 +139,19 @@ class ReplyFiles(Protocol):
 
     def kept(self) -> Mapping[str, Outcome]:
         """Read every intact outcome on disk, by attempt; a half-written one is not there. Blocks."""
+
+
+class IntentLog(Protocol):
+    """The second memory of what was sent, outside the database and its backups."""
+
+    def newest(self) -> JournalRead:
+        """Read the newest epoch's lines; what cannot be read is named in it. Never raises. Blocks."""
+
+    def begin(self, epoch: int) -> None:
+        """Have a file for this epoch. Raises TryAgain when it cannot be made. Blocks."""
+
+    def append(self, intent: Intent) -> None:
+        """Put an intent on disk before its request leaves. Raises TryAgain when it cannot be. Blocks."""
 
 
 class ResultFiles(Protocol):

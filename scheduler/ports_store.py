@@ -10,9 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from scheduler.core.admission import BackendLoad, Candidate, NightBooks, Pause
+from scheduler.core.admission import BackendLoad, Candidate, Pause
+from scheduler.core.audit import AuditReport, AuditStop, AuditVerdict
+from scheduler.core.breaker import BreakerRules, BreakerState
+from scheduler.core.breaker import Event as BreakerEvent
+from scheduler.core.caps import CapBooks, Measure, Window
+from scheduler.core.clocks import ClockMark
+from scheduler.core.corrections import Corrected, Refund
+from scheduler.core.intents import Intent, Mark
+from scheduler.core.invoice import ChargedRun
 from scheduler.core.job import JobRef
-from scheduler.core.lifecycle import AttemptEvent, JobEvent, JobState
+from scheduler.core.ledger import Grant
+from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
 from scheduler.core.records import (
     ArmingRecord,
     AttemptRecord,
@@ -30,8 +39,10 @@ from scheduler.core.records import (
     ResultRecord,
     UnpricedJob,
 )
-from scheduler.core.settlement import Settlement
-from scheduler.core.task import Accepted, Completed
+from scheduler.core.settlement import Held, Settlement
+from scheduler.core.spending import Spending
+from scheduler.core.task import Accepted, Completed, NeverArrived
+from scheduler.ports_budget import BudgetTx, EditTx
 
 T = TypeVar("T")
 
@@ -50,6 +61,11 @@ class JobMoves(Protocol):
     def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None:
         """Leave a backend, or a whole provider, alone; a pause that a person must lift is never shortened."""
 
+    def record_breaker(
+        self, backend: str, event: BreakerEvent, now_us: int, rules: BreakerRules
+    ) -> BreakerState:
+        """Count what a backend did, well or badly."""
+
 
 class IntakeTx(Protocol):
     def receive(self, batches: Sequence[ReceivedBatch]) -> list[Received]:
@@ -57,9 +73,17 @@ class IntakeTx(Protocol):
 
 
 class EstimateTx(JobMoves, Protocol):
+    def arming(self) -> ArmingRecord | None: ...
+
     def waiting_backends(self) -> list[str]: ...
 
     def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]: ...
+
+    def stale_heads(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
+        """The first jobs of a queue whose quote is too old to be relied on."""
+
+    def unchanged_jobs(self, backend: str, asked: Sequence[UnpricedJob]) -> set[int]:
+        """Those that still are what a price was asked for: nobody edited their shots or their backend."""
 
     def record_quotes(self, quotes: Sequence[Quote]) -> None: ...
 
@@ -67,41 +91,52 @@ class EstimateTx(JobMoves, Protocol):
         """Leave a waiting job waiting behind a gate of its own, and count the failure."""
 
 
+class FundsTx(Protocol):
+    """Reading what there is to spend."""
+
+    def arming(self) -> ArmingRecord | None:
+        """The arming in force, whichever night it is for; None when disarmed."""
+
+    def cap_books(self, windows: Sequence[Window]) -> list[tuple[Window, CapBooks]]: ...
+
+    def grants_of(self, provider: str) -> list[Grant]: ...
+
+    def audit_stop(self) -> AuditStop | None:
+        """What the last audit of the books keeps from being sent; None: nothing."""
+
+
 class LoadTx(Protocol):
     def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
         """Fill in flight, doubts and pauses from rows."""
 
 
-class AdmissionTx(JobMoves, LoadTx, Protocol):
+class AdmissionTx(JobMoves, FundsTx, LoadTx, Protocol):
     def waiting_backends(self) -> list[str]: ...
 
-    def arming(self) -> ArmingRecord | None:
-        """The arming in force, whichever night it is for; None when disarmed."""
-
-    def night_books(self, key: str) -> NightBooks: ...
-
-    def prepared_estimates(self) -> dict[str, int]:
-        """Estimates of admitted attempts that have not been sent, in micro-dollars by backend."""
+    def prepared_candidates(self) -> list[Candidate]:
+        """Jobs that are admitted and not sent yet: no hold stands for them, and they count all the same."""
 
     def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]: ...
-
-    def drop_stale_quotes(self, job_ids: Sequence[int], now_us: int) -> list[int]:
-        """Forget the price of waiting jobs whose quotes have all run out; returns which those are."""
 
     def prepare_attempts(self, admitted: Sequence[tuple[Candidate, str]], at_us: int) -> list[int]:
         """Admit jobs, each with a prepared attempt of the given id; returns those that still waited."""
 
 
-class SubmissionTx(JobMoves, LoadTx, Protocol):
+class SubmissionTx(JobMoves, FundsTx, LoadTx, Protocol):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]: ...
 
-    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int) -> bool:
+    def commit_intent(
+        self, attempt_id: str, at_us: int, not_after_us: int, accept_overage: bool, *, paid: bool
+    ) -> bool:
         """PREPARED → SUBMITTING with posts = 1; False: not ours to send any more."""
 
-    def take_hold(self, attempt_id: str, night: str, amount_microusd: int, at_us: int) -> bool:
-        """Reserve money under the night's cap by one conditional update; False: it does not fit."""
+    def candidate_of(self, job_id: int) -> Candidate: ...
 
-    def quote_is_valid(self, job_id: int, now_us: int) -> bool: ...
+    def number_intent(self, attempt_id: str, at_us: int) -> Intent:
+        """Give a paid intent its number for the journal."""
+
+    def take_hold(self, attempt_id: str, spending: Spending, at_us: int) -> str | None:
+        """Reserve under every cap and grant by conditional updates; a sentence says what has no room."""
 
     def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
         """The last look before the first byte: None to send, or the sentence why not."""
@@ -109,11 +144,20 @@ class SubmissionTx(JobMoves, LoadTx, Protocol):
     def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:
         """SUBMITTING or IN_DOUBT → SUBMITTED; False: the id is another attempt's, or the state moved on."""
 
+    def doubt_again(self, attempt_id: str, reason: str) -> bool:
+        """SUBMITTED → IN_DOUBT, its hold stays; only while its id is a person's word and nobody else's."""
+
     def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
         """Raise an open hold to what the provider says it charged, cap or no cap; returns by how much.
 
         The excess is recorded as an overrun. Holds are never lowered here: settling gives back what is left.
         """
+
+    def held_of(self, attempt_id: str) -> Held | None:
+        """What an open hold reserved beside the cost; None when there is none."""
+
+    def raise_caps(self, attempt_id: str, measure: Measure, amount: int) -> None:
+        """Let every window of a measure know of a use above its hold; what exceeds a limit is excused."""
 
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
@@ -123,7 +167,15 @@ class SubmissionTx(JobMoves, LoadTx, Protocol):
     def lose_sight(self, attempt_id: str, at_us: int, reason: str, raw: str = "") -> bool:
         """SUBMITTING → IN_DOUBT; the hold stays."""
 
+    def correct_attempt(
+        self, attempt_id: str, evidence: Accepted | NeverArrived, actor: str, at_us: int, next_poll_us: int
+    ) -> Corrected | None:
+        """Put right what evidence contradicts; None: it says nothing new about the attempt."""
+
     def cancel_asked(self, job_id: int) -> bool: ...
+
+    def take_retry(self, job_id: int) -> bool:
+        """Use one of the retries a job asked for; False when it has none left."""
 
     def wait_behind(self, job_id: int, code: str, until_us: int | None, sentence: str) -> None:
         """Name the gate of its own that a job which was just sent back waits behind."""
@@ -131,10 +183,26 @@ class SubmissionTx(JobMoves, LoadTx, Protocol):
     def pause_failures(self, backend: str) -> int:
         """How often in a row this backend was paused by failures."""
 
-    def clear_pause(self, backend: str) -> bool: ...
+    def breaker_states(self) -> dict[str, BreakerState]: ...
 
-    def forget_past_pause(self, backend: str, now_us: int) -> None:
-        """Start counting failures anew: the backend works again. A pause that stands is left standing."""
+    def pauses_of(self, backend: str) -> list[Pause]: ...
+
+    def clear_pause(self, backend: str, code: str | None = None) -> bool:
+        """Lift the pauses of a backend or provider, or only the one for this reason."""
+
+    def forget_short_pauses(self, backend: str, now_us: int) -> None:
+        """It works again: what would have ended by itself is over."""
+
+
+class ClockTx(JobMoves, Protocol):
+    def clock_mark(self) -> ClockMark | None: ...
+
+    def set_clock_mark(self, mark: ClockMark) -> None: ...
+
+    def database_us(self) -> int | None:
+        """The database server's own time; None for a file, which has none."""
+
+    def clear_pause(self, backend: str, code: str | None = None) -> bool: ...
 
 
 class PollTx(JobMoves, Protocol):
@@ -171,10 +239,39 @@ class PublishTx(Protocol):
 
 
 class ReconcileTx(SubmissionTx, Protocol):
+    def intent_mark(self) -> Mark | None: ...
+
+    def intents_since(self, epoch: int, first: int) -> dict[int, tuple[str, AttemptState]]:
+        """Attempts of an epoch by their number: from `first` on, and each that is SUBMITTING."""
+
+    def see_journal_epoch(self, epoch: int) -> None: ...
+
+    def start_epoch(self) -> int: ...
+
+    def backend_of(self, attempt_id: str) -> str | None:
+        """Where an attempt was sent; None: there is no such attempt."""
+
     def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]: ...
 
-    def write_off(self, attempt_id: str, at_us: int, reason: str) -> bool:
+    def write_off(self, attempt_id: str, at_us: int, actor: str, reason: str) -> bool:
         """IN_DOUBT → WRITTEN_OFF; the whole hold is posted: the money counts as spent."""
+
+
+class AuditTx(Protocol):
+    def expire_grants(self, now_us: int) -> int:
+        """Take what nobody holds from the grants whose time is over; returns how many had any."""
+
+    def audit(self, full: bool, now_us: int) -> AuditReport:
+        """Look for rows that contradict an invariant; without `full` only since the last clean audit."""
+
+    def record_audit(self, report: AuditReport, actor: str, at_us: int) -> AuditVerdict:
+        """Keep the verdict; returns the one in force: a broken one stays until a person lifts it."""
+
+    def begin_audit(self, at_us: int) -> None:
+        """Keep paid submission waiting until this process has looked once."""
+
+    def lift_audit(self, report: AuditReport, actor: str, reason: str, at_us: int) -> bool:
+        """Let a person end the stop; False: the full audit is not clean, or nothing was stopped."""
 
 
 class PeopleTx(ReconcileTx, Protocol):
@@ -203,6 +300,18 @@ class PeopleTx(ReconcileTx, Protocol):
 
     def attempts_of(self, job_id: int) -> list[AttemptRecord]: ...
 
+    def charged_runs(self, provider: str) -> list[ChargedRun]:
+        """Every run that a provider accepted and named, the oldest first."""
+
+    def nameless_runs(self, provider: str) -> int:
+        """How many may have been charged under an id that nobody told us."""
+
+    def last_charged_attempt(self, job_id: int) -> str | None:
+        """The attempt of a job that was charged last; None when nothing was."""
+
+    def refund_attempt(self, attempt_id: str, refund: Refund, actor: str, reason: str, at_us: int) -> str:
+        """Book what the provider gave back. Raises NeedsPerson or UsageError when there is not so much."""
+
     def live_attempt_of(self, job_id: int) -> AttemptRecord | None: ...
 
     def events_of(self, job_id: int, limit: int = 200) -> list[EventRecord]: ...
@@ -211,20 +320,22 @@ class PeopleTx(ReconcileTx, Protocol):
 
     def quote_of(self, job_id: int) -> str | None: ...
 
-    def candidate_of(self, job_id: int) -> Candidate: ...
-
     def ask_cancel(self, job_id: int, at_us: int) -> None: ...
 
-    def arm(self, record: ArmingRecord, night: str) -> None: ...
+    def arm(self, record: ArmingRecord, night: Window) -> None: ...
 
     def disarm(self, actor: str, reason: str, at_us: int) -> bool: ...
 
-    def in_doubt_microusd(self, night: str) -> int: ...
+    def in_doubt_use(self, window_key: str) -> int:
+        """What attempts in doubt hold of a cap's window."""
 
     def state_counts(self, since_us: int) -> dict[str, int]:
         """Jobs per state: all unfinished ones, and those that ended since `since_us`."""
 
     def latest_batches(self, limit: int) -> list[BatchRecord]: ...
+
+    def busy_backends(self) -> set[str]:
+        """Backends, and providers, with tasks under way, doubts, a pause or a breaker that counts."""
 
     def waiting_by_backend(self) -> dict[str, int]: ...
 
@@ -238,7 +349,20 @@ class PeopleTx(ReconcileTx, Protocol):
     def oldest_troubled_polls(self, failures: int, limit: int) -> list[tuple[JobRecord, str]]: ...
 
 
-class Tx(IntakeTx, EstimateTx, AdmissionTx, PollTx, SettleTx, PublishTx, PeopleTx, Protocol): ...
+class Tx(
+    IntakeTx,
+    EstimateTx,
+    AdmissionTx,
+    ClockTx,
+    PollTx,
+    SettleTx,
+    PublishTx,
+    AuditTx,
+    PeopleTx,
+    EditTx,
+    BudgetTx,
+    Protocol,
+): ...
 
 
 class Store(Protocol):

@@ -229,12 +229,14 @@ def _cost(ended: EndedJob) -> dict[str, Any]:
 
 def _reply(attempt: AttemptRecord) -> dict[str, Any]:
     """The three figures of a reply are three facts: nobody knows how they relate."""
-    applied = attempt.cost.credits_applied_microcredits
+    applied, charge = attempt.cost.credits_applied_microcredits, attempt.charge
     return {
         "attempt": attempt.attempt_id,
         "estimated_cost": _money(attempt.cost.estimated_cost_microusd),
         "credits_applied": None if applied is None else str(Credits(applied)),
         "overage": _money(attempt.cost.overage_microusd),
+        "charge": charge.word if charge else None,
+        "evidence": charge.evidence if charge else None,
     }
 
 

@@ -32,7 +32,9 @@ from scheduler.core.money import Money
 from scheduler.credentials import VENDOR_PROVIDER, secret_reader, token_source
 from scheduler.errors import SettingsError
 from scheduler.home import Home
-from scheduler.settings_tree import BackendSettings, MisplacedError, Settings, default_providers
+from scheduler.settings_money import CapSettings
+from scheduler.settings_tree import BackendSettings, Settings, default_providers
+from scheduler.settings_types import MisplacedError
 
 #: Tables of parts that have not come yet: refused, never accepted and ignored.
 NOT_YET = frozenset({"api"})
@@ -97,6 +99,9 @@ def _key_of(name: str, words: Key, given: Given) -> tuple[Key, FieldInfo | None]
         case ("backends", backend, option) if option.lower() in BackendSettings.model_fields:
             whole = _as_known_backend(backend, given.values.get("backends"))
             return ("backends", whole, option.lower()), BackendSettings.model_fields[option.lower()]
+        case ("caps", cap, option) if option.lower() in CapSettings.model_fields:
+            whole = _as_known(cap, given.values.get("caps"))
+            return ("caps", whole, option.lower()), CapSettings.model_fields[option.lower()]
         case (_, option):
             model = _model_of(table)
             if model is not None and option.lower() in model.model_fields:
@@ -138,14 +143,15 @@ def _every_name() -> Iterator[str]:
 
 def _value_for(field: FieldInfo | None, text: str) -> Any:
     """Texts are taken as they stand, so that `10.00 USD` and `5` need no quotes where text is wanted."""
-    wanted = set() if field is None else {field.annotation, *get_args(field.annotation)}
-    is_text = (
-        str in wanted or Money in wanted or (field is not None and get_origin(field.annotation) is Literal)
-    )
-    is_list = field is not None and get_origin(field.annotation) is tuple
-    if is_list:
-        is_toml = text.lstrip().startswith("[")
-        return value_from_text(text) if is_toml else [part.strip() for part in text.split(",")]
+    if field is None:
+        return value_from_text(text)
+    wanted = {field.annotation, *get_args(field.annotation)}
+    if get_origin(field.annotation) is tuple:
+        if text.lstrip().startswith("["):
+            return value_from_text(text)
+        parts = [part.strip() for part in text.split(",")]
+        return [value_from_text(part) for part in parts] if int in wanted else parts
+    is_text = str in wanted or Money in wanted or get_origin(field.annotation) is Literal
     if is_text and not text.startswith(('"', "'")):
         return text
     return value_from_text(text)
@@ -232,8 +238,8 @@ def _sentence(detail: Any, key: Key, cause: object) -> str:
 
 
 def _options_beside(key: Key) -> Iterable[str]:
-    if key[0] == "backends":
-        return BackendSettings.model_fields
+    if key[0] in ("backends", "caps"):
+        return (BackendSettings if key[0] == "backends" else CapSettings).model_fields
     model = _model_of(key[0])
     return model.model_fields if model else ()
 

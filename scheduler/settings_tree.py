@@ -8,17 +8,35 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from scheduler.core.job import SHOTS_DEFAULT
-from scheduler.core.money import Money, NotMoney
+from scheduler.core.money import Money
 from scheduler.core.pricing import PriceList
+from scheduler.settings_money import (
+    AlarmSettings,
+    ApprovalSettings,
+    CapSettings,
+    CreditSettings,
+    OverageSettings,
+    RoleSettings,
+    check_caps,
+)
+from scheduler.settings_types import (
+    Count,
+    MisplacedError,
+    MoneyText,
+    PercentText,
+    Seconds,
+    Table,
+    Texts,
+    ZoneName,
+)
 
 MIB = 1 << 20
 SIMULATOR = "simulator"
@@ -26,31 +44,6 @@ CODA_SHOTS = (10, 10_000)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _BACKEND = re.compile(r"(?P<provider>[a-z0-9][a-z0-9_-]*):(?P<device>[A-Za-z0-9][A-Za-z0-9._:/-]*)")
 _SECRET_OPTION = re.compile(r"(^|_)(token|secret|password|api_?key)$")
-
-
-def _money(value: object) -> object:
-    if isinstance(value, Money):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("write it as text, '2.00 USD': a bare number would lose its exact value")
-    try:
-        return Money.parse(value)
-    except NotMoney as error:
-        raise ValueError(str(error)) from None
-
-
-def _zone(value: str) -> str:
-    try:
-        zoneinfo.ZoneInfo(value)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        near = difflib.get_close_matches(value, sorted(zoneinfo.available_timezones()), 1)
-        guess = f", did you mean '{near[0]}'?" if near else ": write it like 'Europe/Berlin'"
-        raise ValueError(f"no time zone is called {value!r}{guess}") from None
-    return value
-
-
-def _list_to_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _store_url(value: str) -> str:
@@ -63,35 +56,17 @@ def _store_url(value: str) -> str:
     return value
 
 
-MoneyText = Annotated[Money, BeforeValidator(_money)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_list_to_tuple)]
-Seconds = Annotated[float, Field(gt=0, le=86_400 * 7, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class MisplacedError(ValueError):
-    """A value is wrong only beside others; `key` is where a person would correct it."""
-
-    def __init__(self, key: tuple[str, ...], problem: str) -> None:
-        super().__init__(problem)
-        self.key = key
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
-
-
-class TimeSettings(_Table):
+class TimeSettings(Table):
     #: Nights and reports are in this zone; without one, load_settings puts in the system's.
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    timezone: ZoneName = "UTC"
 
 
-class DefaultSettings(_Table):
+class DefaultSettings(Table):
     backend: str = SIMULATOR
     shots: Count = SHOTS_DEFAULT
 
 
-class SpoolSettings(_Table):
+class SpoolSettings(Table):
     owners: Texts = ("self",)
     scan_interval_s: Seconds = 5.0
     quiet_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 2.0
@@ -105,12 +80,12 @@ class SpoolSettings(_Table):
         return self
 
 
-class StoreSettings(_Table):
+class StoreSettings(Table):
     #: Empty is an SQLite file in the home. May hold a password, so it never appears in a repr.
     url: Annotated[str, AfterValidator(_store_url)] = Field(default="", repr=False)
 
 
-class BackendSettings(_Table):
+class BackendSettings(Table):
     slots: Count | None = None
     enabled: bool = True
     price_per_task: MoneyText | None = None
@@ -136,11 +111,11 @@ class BackendSettings(_Table):
         return PriceList(self.price_per_task.microusd, self.price_per_shot.microusd)
 
 
-class SubmitSettings(_Table):
+class SubmitSettings(Table):
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
 
 
-class PollSettings(_Table):
+class PollSettings(Table):
     min_interval_s: Seconds = 1.0
     max_interval_s: Seconds = 60.0
 
@@ -151,21 +126,33 @@ class PollSettings(_Table):
         return self
 
 
-class QuoteSettings(_Table):
+class QuoteSettings(Table):
     #: A shorter one would have run out before the job it is for could be sent.
     ttl_s: Annotated[float, Field(ge=10, le=86_400 * 7, allow_inf_nan=False)] = 3600.0
+    tolerance: PercentText = "5 %"
 
 
-class BreakerSettings(_Table):
+class BreakerSettings(Table):
     doubts: Count = 3
     doubt_exposure: MoneyText = Money(10_000_000)
+    failures: Count = 5
+    refusals: Count = 5
+    suspicious_results: Count = 3
+    first_pause_s: Seconds = 30.0
+    last_pause_s: Seconds = 3600.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BreakerSettings:
+        if self.first_pause_s > self.last_pause_s:
+            raise MisplacedError(("first_pause_s",), f"is above last_pause_s, {self.last_pause_s:g}")
+        return self
 
 
-class DrainSettings(_Table):
+class DrainSettings(Table):
     timeout_s: Seconds = 30.0
 
 
-class LogSettings(_Table):
+class LogSettings(Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
 
@@ -192,6 +179,13 @@ class Settings(BaseSettings):
     poll: PollSettings = PollSettings()
     quote: QuoteSettings = QuoteSettings()
     breaker: BreakerSettings = BreakerSettings()
+    #: Beside the night's cap, which `nightshot arm` sets.
+    caps: dict[str, CapSettings] = Field(default_factory=dict)
+    overage: OverageSettings = OverageSettings()
+    credits: CreditSettings = CreditSettings()
+    approval: ApprovalSettings = ApprovalSettings()
+    alarms: AlarmSettings = AlarmSettings()
+    roles: RoleSettings = RoleSettings()
     drain: DrainSettings = DrainSettings()
     log: LogSettings = LogSettings()
 
@@ -214,6 +208,7 @@ class Settings(BaseSettings):
             _check_provider(name, options)
         for name in self.backends:
             self._check_backend(name)
+        check_caps(self.caps, self.time.timezone)
         try:
             self.backend_name(self.defaults.backend)
         except ValueError as error:

@@ -46,6 +46,10 @@ async def store(database_url: str) -> AsyncIterator[SqliteStore | PostgresStore]
     await opened.close()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nights", type=int, default=200, help="how many simulated nights to live through")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A test that was skipped did not pass: without a line on the list the run fails."""
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -19,6 +19,8 @@ TINY: dict[str, tuple[dict[str, Any], str]] = {
     "command": ({"pairs": 1}, "nightshot status: times python -c pass"),
     "idle": ({"seconds": 0.2}, "idle daemon, resident"),
     "simulator": ({"count": 1, "pairs": 1}, "ratio to a bare child"),
+    "audit": ({"entries": 300, "pairs": 1}, "ratio to plain SQL sums"),
+    "reserve": ({"count": 3, "pairs": 1}, "ratio to floor"),
 }
 
 
@@ -37,12 +39,25 @@ def test_a_benchmark_runs_and_tells_its_figures(name: str, tmp_path: Path) -> No
 def test_the_command_prints_the_machine_and_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(["intake-jsonl", "--quick", "--dir", str(tmp_path)])
+    folder, report = tmp_path / "disk", tmp_path / "RESULTS.md"
+    folder.mkdir()
+    code = main(["intake-jsonl", "--quick", "--dir", str(folder), "--out", str(report)])
     told = capsys.readouterr().out
     assert " cores (" in told
     assert "ratio to floor" in told
     assert code == ("MISSED" in told)
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
+    written = report.read_text(encoding="utf-8")
+    assert "| `intake-jsonl` | " in written
+    assert str(tmp_path) not in written, "a report names no path of the machine"
+
+
+def test_a_folder_that_is_not_there_is_refused_with_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--dir", str(tmp_path / "nowhere")])
+    assert "nowhere: there is no such folder" in capsys.readouterr().err
 
 
 def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

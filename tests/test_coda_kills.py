@@ -1,11 +1,13 @@
 """SIGKILL at any moment, again and again: at most one bill an attempt, and no doubt that need not be.
 
-After each kill, and before the next start, it is written down which attempts have a committed intent and
-which of those a reply on disk: after the start exactly the others are in doubt.
+After each kill, and before the next start, it is written down which attempts have a committed intent, which
+of those a line in the journal and which a reply on disk: after the start those with a line and without a
+reply are in doubt, and those without a line were never sent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -22,6 +24,8 @@ from typing import Any
 import pytest
 
 from scheduler.core.task import Accepted, Unknown
+from scheduler.errors import NightshotError
+from scheduler.journal import IntentJournal
 from scheduler.replies import ReplySlots
 from scheduler.store.open import open_store
 from tests.support.coda_server import bills_in
@@ -59,6 +63,8 @@ class Trial:
     daemon: Daemon
     url: str
     tally: Tally = field(default_factory=Tally)
+    #: Killed between the commit of the intent and its line in the journal: never billed.
+    never_sent: set[str] = field(default_factory=set)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         async def ask() -> list[tuple[Any, ...]]:
@@ -83,14 +89,12 @@ class Trial:
         while True:
             self.daemon.launch()
             while self.daemon.process.poll() is None:
-                if self.daemon_answers():
+                with contextlib.suppress(NightshotError):
+                    self.daemon.status()
                     return
                 time.sleep(0.02)
             assert self.daemon.process.returncode == 75, self.daemon.log[-4000:]
             assert time.monotonic() < deadline_s, self.daemon.log[-4000:]
-
-    def daemon_answers(self) -> bool:
-        return self.daemon.process.poll() is None and self.daemon.answers()
 
     def kill_and_start(self) -> None:
         """Kill it, write down what is on disk, start it, and compare."""
@@ -99,12 +103,18 @@ class Trial:
         submitting, doubted = self.in_state("submitting"), self.in_state("in_doubt")
         kept = {a: o for a, o in ReplySlots(self.daemon.home.replies).kept().items() if a in submitting}
         answered = {a for a, outcome in kept.items() if not isinstance(outcome, Unknown)}
+        journal = IntentJournal(self.daemon.home.journal).newest()
+        unsent = submitting - {intent.attempt_id for intent in journal.intents}
+        assert not unsent & set(kept), "a reply to what never left"
+        self.never_sent |= unsent
+        self.tally.steps["intent, not in the journal"] += len(unsent)
         self.tally.steps["prepared, no intent"] += len(self.in_state("prepared"))
-        self.tally.steps["intent, no reply on disk"] += len(submitting - set(kept))
+        self.tally.steps["intent, no reply on disk"] += len(submitting - unsent - set(kept))
         self.tally.steps["reply on disk, not in the database"] += len(kept)
         self.tally.steps["accepted"] += len(self.in_state("submitted"))
         self.start()
-        assert self.in_state("in_doubt") >= doubted | (submitting - answered)
+        assert self.in_state("in_doubt") >= doubted | (submitting - unsent - answered)
+        assert self.in_state("not_sent") >= unsent
         # Those that came since are doubts of this life, not of the kill; none of them was answered before.
         assert not self.in_state("in_doubt") & answered
         for attempt in (a for a, o in kept.items() if isinstance(o, Accepted)):
@@ -187,6 +197,7 @@ def require_one_bill_each(trial: Trial, bills: Path, jobs: int) -> None:
     assert all(bill.marker for bill in billed)
     per_attempt = Counter(bill.marker for bill in billed)
     assert max(per_attempt.values()) == 1, per_attempt.most_common(3)
+    assert not trial.never_sent & set(per_attempt), "billed without a line in the journal"
     job_of = dict(trial.rows("SELECT id, job_id FROM attempts"))
     per_job = Counter(job_of[marker] for marker in per_attempt)
     assert max(per_job.values()) == 1, per_job.most_common(3)
@@ -197,7 +208,7 @@ def require_one_bill_each(trial: Trial, bills: Path, jobs: int) -> None:
     assert set(per_attempt) <= known
     completed = trial.rows("SELECT COUNT(*) FROM attempts WHERE state = 'settled'")[0][0]
     assert completed <= len(billed)
-    books = trial.rows("SELECT SUM(posted_microusd), SUM(held_microusd) FROM nights")[0]
+    books = trial.rows("SELECT SUM(posted), SUM(held) FROM cap_windows WHERE cap = 'night'")[0]
     assert books[0] == 1_300_000 * completed
     assert books[1] == 1_300_000 * len(trial.in_state("in_doubt"))
 

@@ -148,6 +148,13 @@ def test_a_paid_qpu_runs_only_after_arming_as_it_is_told(place: Place) -> None:
     assert Client(place.home).call("status")["armed"] is None
 
 
+def test_the_budget_is_shown_and_changed_as_it_is_told(place: Place) -> None:
+    # What was spent follows from the session before it, and so do the numbers of grants and transactions.
+    for step in steps(block_behind(TEXT, "tour: budget")):
+        check(place, step)
+    assert Client(place.home).call("status")["armed"] is None
+
+
 def test_the_commands_around_a_doubt_are_well_formed(place: Place) -> None:
     for line in re.findall(r"(?m)^nightshot resolve 12 .*$", TEXT):
         assert "there is no job 12" in place.run(line), line

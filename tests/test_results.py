@@ -13,6 +13,7 @@ import pytest
 
 from scheduler.core.lifecycle import AttemptState, JobState
 from scheduler.core.records import AttemptRecord, EndedJob, JobRecord, ResultRecord
+from scheduler.core.settlement import Booked
 from scheduler.core.spooling import WHOLE_MARK
 from scheduler.core.task import BIT_0_FIRST, CostFacts
 from scheduler.intake.spool import queue_name
@@ -58,6 +59,7 @@ ATTEMPT = AttemptRecord(
     cost=CostFacts(445_000, 1_500_000, 0),
     reason=None,
     raw_reply='{"job_id": "9f"}',
+    booked=Booked("posted", 445_000, 0, "the cost named in the reply"),
 )
 RESULT = ResultRecord(
     counts_json='[{"00": 48, "11": 52}]',
@@ -97,7 +99,14 @@ def test_a_folder_has_counts_results_source_and_the_raw_answers(folders: Folders
     assert told["cost"]["cost"] is None
     assert told["cost"]["said"] == "unknown", "unknown is never $0.00"
     assert told["cost"]["replies"] == [
-        {"attempt": "attempt-1", "estimated_cost": "0.445", "credits_applied": "1.5", "overage": "0.00"}
+        {
+            "attempt": "attempt-1",
+            "estimated_cost": "0.445",
+            "credits_applied": "1.5",
+            "overage": "0.00",
+            "charge": "charged",
+            "evidence": "$0.445, the cost named in the reply",
+        }
     ]
 
 

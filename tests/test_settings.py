@@ -67,7 +67,7 @@ def test_the_example_names_every_key_with_its_default(load: Load) -> None:
     opened = load(re.sub(r"(?m)^#(?=[a-z_]+ = |\[)", "", example))
     for key, value, origin in opened.shown():
         assert origin.startswith("nightshot.toml:"), f"{key} is missing in config/nightshot.toml"
-        if not key.startswith(("backends.", "providers.coda.token_file")):
+        if not key.startswith(("backends.", "caps.", "providers.coda.token_file")):
             written = {name: default for name, default, _ in defaults.shown()}[key]
             assert key == "time.timezone" or value == written, f"{key}: the example says {value!r}"
 
@@ -76,6 +76,8 @@ def test_the_lab_example_loads(load: Load) -> None:
     settings = load((CONFIG / "lab.toml").read_text(encoding="utf-8")).settings
     assert settings.slots_for("coda:ionq-forte", "coda") == 1
     assert settings.backend("coda:rigetti").enabled is False
+    assert sorted(settings.caps) == ["credits", "member", "month"]
+    assert settings.approval.above_microusd == 20_000_000
     url = "postgresql+asyncpg://nightshot@/nightshot?host=/run/postgresql"
     assert settings.store_url(Path("/unused")) == url
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from scheduler.core.job import BatchSpec
+from scheduler.core.roles import Role, Roles
+from scheduler.errors import NotAllowed, UsageError
 from scheduler.intake.document import Defaults
 from scheduler.ports import Kit
 
@@ -54,6 +56,20 @@ class Desk:
     #: The daemon's process id; None when there is no daemon.
     pid: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    roles: Roles = field(default_factory=Roles)
 
     def now_us(self) -> int:
         return self.kit.clock.now_us()
+
+    def require(self, caller: Caller, role: Role) -> None:
+        """Raise NotAllowed unless this caller has the role."""
+        refusal = self.roles.refusal(role, caller.user)
+        if refusal is not None:
+            raise NotAllowed(refusal, f"roles.{role} in nightshot.toml names who may: users, groups, or self")
+
+
+def reason_of(text: str, example: str) -> str:
+    """The reason a person gave. Raises UsageError when there is none: the books must say why."""
+    if not text.strip():
+        raise UsageError("it needs a reason, for the record", f"--reason '{example}'")
+    return text.strip()

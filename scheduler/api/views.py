@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from scheduler.core.admission import BackendLoad, Gate, NightBooks, backend_gates
+from scheduler.core.admission import BackendLoad, Gate, backend_gates
+from scheduler.core.caps import CapBooks
 from scheduler.core.job import job_label
 from scheduler.core.money import Credits, Money
 from scheduler.core.records import (
@@ -39,7 +40,12 @@ def label_of(job: JobRecord) -> str:
 
 
 def gate_view(gate: Gate) -> GateView:
-    return {"code": gate.code, "sentence": gate.sentence, "fix": gate.fix}
+    return {
+        "code": gate.code,
+        "sentence": gate.sentence,
+        "opens_at": iso_or_none(gate.opens_us),
+        "fix": gate.fix,
+    }
 
 
 def job_view(job: JobRecord) -> JobView:
@@ -64,7 +70,7 @@ def job_view(job: JobRecord) -> JobView:
 
 
 def attempt_view(attempt: AttemptRecord) -> AttemptView:
-    applied = attempt.cost.credits_applied_microcredits
+    applied, charge = attempt.cost.credits_applied_microcredits, attempt.charge
     return {
         "attempt": attempt.attempt_id,
         "ordinal": attempt.ordinal,
@@ -79,6 +85,8 @@ def attempt_view(attempt: AttemptRecord) -> AttemptView:
         "estimated_cost_usd": usd(attempt.cost.estimated_cost_microusd),
         "credits_applied": None if applied is None else str(Credits(applied)),
         "overage_usd": usd(attempt.cost.overage_microusd),
+        "charge": charge.word if charge else None,
+        "charge_evidence": charge.evidence if charge else None,
         "reason": attempt.reason,
     }
 
@@ -114,18 +122,17 @@ def batch_view(batch: BatchRecord) -> BatchView:
     }
 
 
-def night_view(night: Night, books: NightBooks, in_doubt_microusd: int) -> NightView:
-    armed = books.limit_microusd is not None
+def night_view(night: Night, armed: bool, books: CapBooks, in_doubt_microusd: int) -> NightView:
     return {
         "key": night.key,
         "name": night.name,
         "opens_at": iso(night.opens_us),
         "closes_at": iso(night.closes_us),
-        "limit_usd": usd(books.limit_microusd),
-        "held_usd": Money(books.held_microusd).decimal_text(),
-        "posted_usd": Money(books.posted_microusd).decimal_text(),
+        "limit_usd": usd(books.limit) if armed else None,
+        "held_usd": Money(books.held).decimal_text(),
+        "posted_usd": Money(books.posted).decimal_text(),
         "in_doubt_usd": Money(in_doubt_microusd).decimal_text(),
-        "free_usd": usd(books.free_microusd) if armed else None,
+        "free_usd": usd(books.free) if armed else None,
     }
 
 

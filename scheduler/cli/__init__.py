@@ -33,9 +33,16 @@ COMMANDS = {
     "results": "results",
     "cancel": "change",
     "resolve": "change",
+    "edit": "edit",
+    "rerun": "rerun",
+    "approve": "approve",
+    "estimate": "estimate",
+    "budget": "budget",
     "backends": "backends",
     "arm": "arming",
     "disarm": "arming",
+    "audit": "audit",
+    "reconcile": "reconcile",
     "check": "check",
     "config": "config",
     "db": "db",
@@ -54,6 +61,13 @@ ABOUT = {
     "results": "Show the counts of a job or a batch ('latest' works).",
     "cancel": "Cancel jobs that were not sent yet.",
     "resolve": "Settle a job in doubt, by what you found out.",
+    "edit": "Change a waiting job.",
+    "rerun": "Queue the same code once more.",
+    "approve": "Approve what waiting jobs cost.",
+    "estimate": "Show what files would cost, or what a job's quote said.",
+    "budget": "Show caps and credits; the subcommands change them.",
+    "audit": "Check that balances, holds, caps and attempts agree.",
+    "reconcile": "Compare an invoice with our books and list every difference.",
     "backends": "List backends, or resume one that was paused.",
     "arm": "Allow paid submission up to a limit a night, until disarmed.",
     "disarm": "Send nothing paid from now on.",
@@ -61,6 +75,13 @@ ABOUT = {
     "config": "Look at the configuration that holds.",
     "db": "Look after the database: bring it up to date, copy it.",
     "doctor": "Check the installation, and say what mends it.",
+}
+
+#: How `nightshot --help` lists them; a command that is in none is listed at the end.
+GROUPS = {
+    "Jobs": ("submit", "status", "jobs", "show", "wait", "results", "cancel", "edit", "rerun"),
+    "Money": ("arm", "disarm", "estimate", "approve", "budget", "resolve", "audit", "reconcile"),
+    "Installation": ("demo", "init", "run", "backends", "check", "config", "db", "doctor"),
 }
 
 
@@ -78,8 +99,14 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(ABOUT.items()))
+        grouped = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in COMMANDS if name not in grouped)
+        # One width for all, so that the groups read as one table; the texts are here, so nothing is loaded.
+        widest = max(map(len, COMMANDS))
+        for title, names in {**GROUPS, "Others": others}.items():
+            if names:
+                with formatter.section(title):
+                    formatter.write_dl([(name.ljust(widest), ABOUT[name]) for name in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -56,12 +56,17 @@ def list_backends(where: Where, as_json: bool, quiet: bool) -> None:
 
 @backends.command()
 @click.argument("backend", metavar="NAME")
+@click.option("--gate", type=click.Choice(["journal", "clock"]), help="Lift this money stop, and only this.")
 @click.option("--reason", required=True, metavar="TEXT", help="What you looked at or changed.")
 @output_options
 @pass_where
-def resume(where: Where, backend: str, reason: str, as_json: bool, quiet: bool) -> int:
-    """Use a backend again that was paused."""
+def resume(where: Where, backend: str, gate: str | None, reason: str, as_json: bool, quiet: bool) -> int:
+    """Use a backend again that was paused.
+
+    The gates "journal" and "clock" stop what could be paid twice or over a limit: they stay closed, and are
+    told, until --gate names them.
+    """
     if not reason.strip():
         raise click.UsageError("--reason is empty: say what you looked at or changed")
-    view = where.ask("backends_resume", {"backend": backend, "reason": reason})
+    view = where.ask("backends_resume", {"backend": backend, "gate": gate, "reason": reason})
     return echo_changed(view, as_json, quiet)

@@ -88,9 +88,11 @@ def _attempt_lines(attempt: AttemptView) -> list[str]:
     lines = [
         f"  attempt {attempt['ordinal']}  {attempt['state'].replace('_', ' ')}, {name}{word}, "
         f"sent {local_time(attempt['sent_at'])}",
-        f"             {held}, charged {dollars(attempt['estimated_cost_usd'])}, "
+        f"             {held}, cost {dollars(attempt['estimated_cost_usd'])}, "
         f"credits {attempt['credits_applied'] or 'unknown'}, overage {dollars(attempt['overage_usd'])}",
     ]
-    if attempt["reason"]:
+    if attempt["charge"]:
+        lines.append(f"             {attempt['charge']}: {plain(attempt['charge_evidence'])}")
+    if attempt["reason"] and attempt["reason"] != attempt["charge_evidence"]:
         lines.append(f"             {plain(attempt['reason'])}")
     return lines

@@ -127,7 +127,15 @@ def _person_gate(where: Where, job: str) -> dict[str, Any] | None:
     from scheduler.core.admission import NEEDS_PERSON
 
     view = where.ask("show", {"job": job})
-    return next((gate for gate in view["gates"] if gate["code"] in NEEDS_PERSON), None)
+    # Some caps begin anew one day; whoever waits at a terminal wants to know now.
+    return next(
+        (
+            g
+            for g in view["gates"]
+            if g["code"].startswith("cap:") or (g["code"] in NEEDS_PERSON and g.get("opens_at") is None)
+        ),
+        None,
+    )
 
 
 def _finish(rows: list[dict[str, Any]], as_json: bool, quiet: bool) -> int:

@@ -7,9 +7,26 @@ slots and money, spending as it goes, so two jobs of one pass can never both tak
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import assert_never
 
+from scheduler.core.audit import AuditStop
+from scheduler.core.breaker import BreakerState, Phase
+from scheduler.core.breaker import gate as breaker_gate
+from scheduler.core.caps import Cap, Measure, Period, Scope, Spender, Window, windows_of
+from scheduler.core.drift import Drifted, Fresh, LatestQuote, Stale, judge_quote
 from scheduler.core.money import Money
+from scheduler.core.spending import (
+    JOB_CAP,
+    NIGHT_CAP,
+    Funds,
+    Refusal,
+    Spending,
+    SpendingRules,
+    Wish,
+    plan_spending,
+    spend,
+)
 from scheduler.core.timing import iso
 
 
@@ -24,24 +41,53 @@ class Gate:
 
     @property
     def needs_person(self) -> bool:
-        return self.code in NEEDS_PERSON
+        if self.code == "breaker" and self.opens_us is not None:
+            return False  # a probe will tell
+        return self.code in NEEDS_PERSON or self.code.startswith("cap:")
 
 
-#: In the order in which they are shown.
+#: In the order in which they are shown; `cap:` stands for every `cap:<name>`.
 GATE_CODES = (
     "disarmed",
+    "audit",
+    "auditing",
+    "approval",
     "backend-offline",
     "breaker",
+    "journal",
     "estimate",
-    "cap:night",
+    "drift",
+    "clock",
+    "cap:",
     "credits",
+    "overage",
     "doubt",
     "rate",
     "slots",
     "turn",
 )
 #: Gates that no clock and no completion can open: `run --until-idle` ends when only these are left.
-NEEDS_PERSON = frozenset({"disarmed", "breaker", "cap:night", "credits", "doubt"})
+NEEDS_PERSON = frozenset(
+    {
+        "disarmed",
+        "audit",
+        "approval",
+        "breaker",
+        "journal",
+        "clock",
+        "drift",
+        "credits",
+        "overage",
+        "doubt",
+    }
+)
+
+#: Money stops: a pause for one of these ends only when a person names it, so that nobody lifts one unread.
+NAMED_GATES = frozenset({"journal", "clock"})
+
+
+def gate_rank(code: str) -> int:
+    return GATE_CODES.index("cap:" if code.startswith("cap:") else code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +117,15 @@ class BackendLoad:
     in_flight: int = 0
     in_doubt: int = 0
     exposure_microusd: int = 0
-    pause: Pause | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NightBooks:
-    """Tonight's cap and what is already promised under it; `limit_microusd` None: nobody armed tonight."""
-
-    key: str
-    limit_microusd: int | None = None
-    held_microusd: int = 0
-    posted_microusd: int = 0
+    pauses: tuple[Pause, ...] = ()
+    breaker: BreakerState = field(default_factory=BreakerState)
 
     @property
-    def free_microusd(self) -> int:
-        return (self.limit_microusd or 0) - self.held_microusd - self.posted_microusd
+    def room(self) -> int:
+        """Free slots; an open breaker lets one probe through at a time."""
+        if self.breaker.phase is not Phase.CLOSED:
+            return max(0, min(self.slots, 1) - self.in_flight)
+        return max(0, self.slots - self.in_flight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +138,85 @@ class Candidate:
     wait_until_us: int | None = None
     wait_code: str | None = None
     wait_reason: str | None = None
+    user: str = ""
+    project: str | None = None
+    batch_id: int = 0
+    shots: int = 0
+    accept_overage: bool = False
+    approved_microusd: int | None = None
+    accepted_microusd: int | None = None
+    quoted_us: int | None = None
+    quote_valid_until_us: int | None = None
+    cap_microusd: int | None = None
+    label: str = ""
+
+    @property
+    def quote(self) -> LatestQuote | None:
+        """The latest quote, None when there is none yet."""
+        if self.estimate_microusd is None or self.quoted_us is None or self.quote_valid_until_us is None:
+            return None
+        return LatestQuote(self.estimate_microusd, self.quoted_us, self.quote_valid_until_us)
+
+    @property
+    def spender(self) -> Spender:
+        return Spender(self.user, self.project, self.backend, self.batch_id, self.job_id)
+
+    def wish(self, quote_microusd: int) -> Wish:
+        return Wish(
+            self.spender, quote_microusd, self.shots, self.accept_overage, self.approved_microusd, self.label
+        )
 
 
-def _money_gates(job: Candidate, load: BackendLoad, night: NightBooks, limits: DoubtLimits) -> list[Gate]:
+def own_caps(job: Candidate) -> tuple[Cap, ...]:
+    if job.cap_microusd is None:
+        return ()
+    return (Cap(JOB_CAP, Measure.COST, Scope.JOB, Period.JOB, job.cap_microusd),)
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """A copy of the money for one pass: whether paid submission is armed, the caps, and what is free."""
+
+    armed: bool
+    caps: tuple[Cap, ...]
+    funds: Funds = field(default_factory=Funds)
+    rules: SpendingRules = field(default_factory=SpendingRules)
+    #: What the last audit of the books keeps from being sent.
+    stop: AuditStop | None = None
+
+    def windows(self, job: Candidate, now_us: int) -> list[Window]:
+        return windows_of((*self.caps, *own_caps(job)), job.spender, now_us)
+
+    def plan(self, job: Candidate, now_us: int) -> tuple[Spending | None, tuple[Refusal, ...]]:
+        """What the job would hold, or why the money says no; a job without a price has no plan."""
+        if job.estimate_microusd is None:
+            return None, ()
+        wish = job.wish(job.estimate_microusd)
+        return plan_spending(wish, self.windows(job, now_us), self.funds, self.rules, now_us)
+
+    def after(self, job: Candidate, now_us: int) -> Purse:
+        """The copy after this job was promised what it needs."""
+        spending, _ = self.plan(job, now_us)
+        if spending is None:
+            return self
+        return replace(self, funds=spend(self.funds, spending, job.backend.partition(":")[0]))
+
+
+def money_gates(
+    job: Candidate, load: BackendLoad, purse: Purse, limits: DoubtLimits, now_us: int
+) -> list[Gate]:
+    """The closed gates of a job's money; asked at admission, and again in the transaction of its intent."""
     gates = []
-    if night.limit_microusd is None:
+    if not purse.armed:
         sentence = "paid submission is not armed: nothing that costs money is sent"
         gates.append(Gate("disarmed", sentence, "nightshot arm --night 50.00"))
-    elif job.estimate_microusd is not None and job.estimate_microusd > night.free_microusd:
-        needs, left, limit = (
-            Money(job.estimate_microusd),
-            Money(night.free_microusd),
-            Money(night.limit_microusd),
-        )
-        short = Money(job.estimate_microusd - night.free_microusd)
-        total = Money(night.limit_microusd + short.microusd).decimal_text()
-        sentence = f"needs {needs}; {left} of {limit} is free tonight, short by {short}"
-        gates.append(Gate("cap:night", sentence, f"nightshot arm --night {total}"))
+    if purse.stop is not None:
+        gates.append(Gate(purse.stop.code, purse.stop.sentence, purse.stop.fix))
+    gates += _quote_gates(job, purse, now_us)
+    _, refusals = purse.plan(job, now_us)
+    # Arming gives the night its limit: until then, that there is no room under it is the same reason again.
+    same = "" if purse.armed else f"cap:{NIGHT_CAP}"
+    gates += [Gate(r.code, r.sentence, r.fix, r.opens_us) for r in refusals if r.code != same]
     in_doubt = doubt_gate(load, limits)
     return [*gates, in_doubt] if in_doubt else gates
 
@@ -131,21 +233,53 @@ def doubt_gate(load: BackendLoad, limits: DoubtLimits) -> Gate | None:
     return Gate("doubt", sentence, "nightshot jobs --state in_doubt")
 
 
+def _quote_gates(job: Candidate, purse: Purse, now_us: int) -> list[Gate]:
+    if job.quote is None:
+        return []
+    judged = judge_quote(
+        job.accepted_microusd, job.quote, now_us, tolerance_ppm=purse.rules.quote_tolerance_ppm
+    )
+    match judged:
+        case Fresh():
+            return []
+        case Stale():
+            return [Gate("estimate", judged.sentence)]
+        case Drifted():
+            return [Gate("drift", judged.sentence, f"nightshot approve {job.label}")]
+        case _:
+            assert_never(judged)
+
+
+def resume_command(backend: str, code: str) -> str:
+    """The command that lifts this pause of a backend; a money stop is of its whole account."""
+    if code in NAMED_GATES:
+        return f"nightshot backends resume {backend.partition(':')[0]} --gate {code} --reason '…'"
+    return f"nightshot backends resume {backend} --reason '…'"
+
+
 def backend_gates(load: BackendLoad, now_us: int) -> list[Gate]:
     """The closed gates of a backend that have nothing to do with one job."""
     gates = []
-    if load.pause and (load.pause.until_us is None or load.pause.until_us > now_us):
-        until = f"; tried again at {iso(load.pause.until_us)}" if load.pause.until_us else ""
-        fix = None if load.pause.until_us else f"nightshot backends resume {load.name} --reason '…'"
-        gates.append(Gate(load.pause.code, load.pause.sentence + until, fix, load.pause.until_us))
-    if load.in_flight >= load.slots:
+    for pause in load.pauses:
+        if pause.until_us is not None and pause.until_us <= now_us:
+            continue
+        until = f"; tried again at {iso(pause.until_us)}" if pause.until_us else ""
+        fix = None if pause.until_us else resume_command(load.name, pause.code)
+        gates.append(Gate(pause.code, pause.sentence + until, fix, pause.until_us))
+    broken = breaker_gate(load.breaker, now_us)
+    if broken is not None:
+        fix = None if load.breaker.probe_us else resume_command(load.name, "breaker")
+        gates.append(Gate("breaker", broken, fix, load.breaker.probe_us))
+    if load.room <= 0:
         sentence = f"{load.in_flight} of {load.slots} slots of {load.name} are taken"
+        if load.breaker.phase is not Phase.CLOSED:
+            sentence = f"{load.name} is being tried with one job first; its breaker is {load.breaker.phase}"
         gates.append(Gate("slots", sentence))
     return gates
 
 
 def closed_gates(
-    job: Candidate, load: BackendLoad, night: NightBooks, limits: DoubtLimits, now_us: int
+    job: Candidate, load: BackendLoad, purse: Purse, limits: DoubtLimits, now_us: int
 ) -> tuple[Gate, ...]:
     """Return every closed gate of a waiting job, in the order of GATE_CODES; none means it may start."""
     gates = backend_gates(load, now_us)
@@ -155,8 +289,8 @@ def closed_gates(
     elif job.wait_code and (job.wait_until_us is None or job.wait_until_us > now_us):
         gates.append(Gate(job.wait_code, job.wait_reason or "waiting", None, job.wait_until_us))
     if load.paid:
-        gates += _money_gates(job, load, night, limits)
-    return tuple(sorted(gates, key=lambda gate: GATE_CODES.index(gate.code)))
+        gates += money_gates(job, load, purse, limits, now_us)
+    return tuple(sorted(gates, key=lambda gate: gate_rank(gate.code)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +304,19 @@ class Decision:
 def decide(
     loads: Sequence[BackendLoad],
     heads: Mapping[str, Sequence[Candidate]],
-    night: NightBooks,
+    purse: Purse,
     limits: DoubtLimits,
     now_us: int,
 ) -> Decision:
-    """Choose who starts, spending slots and the night's money on a copy while walking each queue in order.
+    """Choose who starts, spending slots and money on a copy while walking each queue in order.
 
-    A job that does not fit stops its backend's queue only for money and slots it shares with everybody; one
-    that waits for itself (a refused credit, a pause of its own) lets the others pass.
+    A job that does not fit lets the others pass, but for a backend without a free slot.
     """
     admitted: list[Candidate] = []
     closed: dict[str, tuple[Gate, ...]] = {}
     for load in loads:
         for job in heads.get(load.name, ()):
-            gates = closed_gates(job, load, night, limits, now_us)
+            gates = closed_gates(job, load, purse, limits, now_us)
             if gates:
                 closed.setdefault(load.name, gates)
                 if any(gate.code == "slots" for gate in gates):
@@ -192,5 +325,5 @@ def decide(
             admitted.append(job)
             load = replace(load, in_flight=load.in_flight + 1)
             if load.paid:
-                night = replace(night, held_microusd=night.held_microusd + (job.estimate_microusd or 0))
+                purse = purse.after(job, now_us)
     return Decision(tuple(admitted), closed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from scheduler.core.admission import BackendLoad, Candidate, DoubtLimits, NightBooks, closed_gates
+from scheduler.core.admission import BackendLoad, Candidate, DoubtLimits, Purse, closed_gates
 from scheduler.core.lifecycle import JobState
 
 #: States that end by themselves, sooner or later.
@@ -15,7 +15,7 @@ def only_people_can_move(
     counts: Mapping[str, int],
     heads: Mapping[str, Sequence[Candidate]],
     loads: Sequence[BackendLoad],
-    night: NightBooks,
+    purse: Purse,
     limits: DoubtLimits,
     now_us: int,
 ) -> bool:
@@ -24,7 +24,7 @@ def only_people_can_move(
         return False
     by_name = {load.name: load for load in loads}
     return all(
-        any(gate.needs_person for gate in closed_gates(job, by_name[name], night, limits, now_us))
+        any(gate.needs_person for gate in closed_gates(job, by_name[name], purse, limits, now_us))
         for name, jobs in heads.items()
         for job in jobs
     )

@@ -14,6 +14,9 @@ FRAMEWORKS = ("qiskit", "cirq", "pennylane", "braket", "pyquil", "cudaq", "openq
 #: Coda takes OpenQASM text only as `openqasm3`; we keep apart what the file really is, for the local reader.
 OPENQASM = ("openqasm3", "openqasm2")
 EXECUTION_HINTS = ("program_set", "run_batch")
+#: Ours, never on the wire: ask the price of each hint and take the cheapest.
+AUTO_HINT = "auto"
+MOST_RETRIES = 5
 SHOTS_DEFAULT = 100
 
 _REF = re.compile(r"(?P<batch>[1-9][0-9]{0,17})(?:\.(?P<ordinal>[1-9][0-9]{0,8}))?")
@@ -35,6 +38,10 @@ class JobSpec:
     tags: tuple[str, ...] = ()
     source_name: str = "circuit.qasm"
     again: bool = False
+    #: What the job may cost at most, all its attempts together; None leaves it to the other caps.
+    cap_microusd: int | None = None
+    #: New attempts after a definite refusal or a failure at the provider, each paid and counted.
+    retries: int = 0
 
     def on(self, backend: str) -> JobSpec:
         """The same job on another backend. Written out, because `replace` takes seven times as long."""
@@ -51,6 +58,8 @@ class JobSpec:
             self.tags,
             self.source_name,
             self.again,
+            self.cap_microusd,
+            self.retries,
         )
 
 

@@ -30,8 +30,11 @@ class JobEvent(StrEnum):
     LOSE_SIGHT = "lose sight"  # money may have been spent and nobody knows
     COMPLETE = "complete"
     FAIL = "fail"
+    RETRY = "retry"  # failed at the provider, paid, and the job asked for another try
     REJECT = "reject"  # it can never run as it is
     CANCEL = "cancel"
+    DOUBT_AGAIN = "doubt again"  # the id that a person gave is not the one
+    TAKE_UP = "take up"  # it was thought not sent, and runs at the provider after all
 
 
 class AttemptState(StrEnum):
@@ -43,6 +46,7 @@ class AttemptState(StrEnum):
     IN_DOUBT = "in_doubt"
     FINISHED = "finished"
     SETTLED = "settled"
+    FAILED = "failed"  # settled too, but without a result: another attempt may follow
     WRITTEN_OFF = "written_off"
 
 
@@ -57,6 +61,12 @@ class AttemptEvent(StrEnum):
     WRITE_OFF = "write off"  # nobody will ever know: the money counts as spent
     FINISH = "finish"
     SETTLE = "settle"
+    SETTLE_FAILURE = "settle failure"
+    DOUBT_AGAIN = "doubt again"  # a person gave an id that the provider has never confirmed
+    # Evidence that contradicts what was said before; the money is corrected in the same transaction.
+    TAKEN_AFTER_ALL = "taken after all"
+    TAKEN_TOO_LATE = "taken, found too late"
+    NEVER_TAKEN_AFTER_ALL = "never taken after all"
 
 
 _J, _JE = JobState, JobEvent
@@ -64,14 +74,18 @@ JOB_ARROWS: dict[tuple[JobState, JobEvent], JobState] = {
     (_J.WAITING, _JE.ADMIT): _J.ADMITTED,
     (_J.WAITING, _JE.REJECT): _J.REJECTED,
     (_J.WAITING, _JE.CANCEL): _J.CANCELLED,
+    (_J.WAITING, _JE.TAKE_UP): _J.RUNNING,
     (_J.ADMITTED, _JE.SEND_BACK): _J.WAITING,
     (_J.ADMITTED, _JE.ACCEPTED): _J.RUNNING,
     (_J.ADMITTED, _JE.LOSE_SIGHT): _J.IN_DOUBT,
     (_J.ADMITTED, _JE.REJECT): _J.REJECTED,
     (_J.ADMITTED, _JE.CANCEL): _J.CANCELLED,
+    (_J.ADMITTED, _JE.TAKE_UP): _J.RUNNING,
     (_J.RUNNING, _JE.COMPLETE): _J.COMPLETED,
     (_J.RUNNING, _JE.FAIL): _J.FAILED,
+    (_J.RUNNING, _JE.RETRY): _J.WAITING,
     (_J.RUNNING, _JE.REJECT): _J.REJECTED,
+    (_J.RUNNING, _JE.DOUBT_AGAIN): _J.IN_DOUBT,
     (_J.IN_DOUBT, _JE.ACCEPTED): _J.RUNNING,
     (_J.IN_DOUBT, _JE.SEND_BACK): _J.WAITING,
     (_J.IN_DOUBT, _JE.FAIL): _J.FAILED,
@@ -89,8 +103,13 @@ ATTEMPT_ARROWS: dict[tuple[AttemptState, AttemptEvent], AttemptState] = {
     (_A.IN_DOUBT, _AE.FOUND): _A.SUBMITTED,
     (_A.IN_DOUBT, _AE.NEVER_ARRIVED): _A.NOT_SENT,
     (_A.IN_DOUBT, _AE.WRITE_OFF): _A.WRITTEN_OFF,
+    (_A.SUBMITTED, _AE.DOUBT_AGAIN): _A.IN_DOUBT,
     (_A.SUBMITTED, _AE.FINISH): _A.FINISHED,
     (_A.FINISHED, _AE.SETTLE): _A.SETTLED,
+    (_A.FINISHED, _AE.SETTLE_FAILURE): _A.FAILED,
+    (_A.NOT_SENT, _AE.TAKEN_AFTER_ALL): _A.SUBMITTED,
+    (_A.NOT_SENT, _AE.TAKEN_TOO_LATE): _A.WRITTEN_OFF,
+    (_A.WRITTEN_OFF, _AE.NEVER_TAKEN_AFTER_ALL): _A.NOT_SENT,
 }
 
 JOB_ENDED = frozenset({_J.COMPLETED, _J.FAILED, _J.CANCELLED, _J.REJECTED})
@@ -98,10 +117,10 @@ JOB_ENDED = frozenset({_J.COMPLETED, _J.FAILED, _J.CANCELLED, _J.REJECTED})
 ATTEMPT_LIVE = frozenset({_A.PREPARED, _A.SUBMITTING, _A.SUBMITTED, _A.IN_DOUBT, _A.FINISHED, _A.SETTLED})
 #: States that take up one of a backend's slots. One in doubt does not: the doubt limit guards those.
 ATTEMPT_IN_FLIGHT = frozenset({_A.PREPARED, _A.SUBMITTING, _A.SUBMITTED})
-ATTEMPT_ENDED = frozenset({_A.REFUSED, _A.NOT_SENT, _A.SETTLED, _A.WRITTEN_OFF})
+ATTEMPT_ENDED = frozenset({_A.REFUSED, _A.NOT_SENT, _A.SETTLED, _A.FAILED, _A.WRITTEN_OFF})
 #: States in which the one POST of an attempt must have been counted.
 ATTEMPT_POSTED = frozenset(
-    {_A.SUBMITTING, _A.SUBMITTED, _A.IN_DOUBT, _A.FINISHED, _A.SETTLED, _A.WRITTEN_OFF}
+    {_A.SUBMITTING, _A.SUBMITTED, _A.IN_DOUBT, _A.FINISHED, _A.SETTLED, _A.FAILED, _A.WRITTEN_OFF}
 )
 
 

@@ -29,6 +29,8 @@ def micro_from_number(value: object, *, per_unit: int = MICRO) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise NotMoney(f"{value!r} is not an amount: a whole number or a decimal number is needed")
+    if isinstance(value, str) and "_" in value:
+        raise NotMoney(f"{value!r} is not an amount")  # Decimal would read 1_000 as Python does
     try:
         exact = Decimal(value.strip() if isinstance(value, str) else value)
     except InvalidOperation:
@@ -96,9 +98,10 @@ class Credits:
         return cls(micro_from_number(value))
 
     def __str__(self) -> str:
-        whole, micro = divmod(self.microcredits, MICRO)
+        sign = "-" if self.microcredits < 0 else ""
+        whole, micro = divmod(abs(self.microcredits), MICRO)
         fraction = f"{micro:06d}".rstrip("0")
-        return f"{whole}.{fraction}" if fraction else str(whole)
+        return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
 
 
 def money_or_unknown(microusd: int | None) -> str:

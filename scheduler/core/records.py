@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from scheduler.core.job import BatchSpec
 from scheduler.core.lifecycle import AttemptState, JobState
+from scheduler.core.settlement import NOTHING_BOOKED, Booked, Charge, charge_of
 from scheduler.core.task import CostFacts, RunRequest
 
 
@@ -35,9 +36,13 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class UnpricedJob:
+    """A job that needs a price, its first or a newer one; `any_hint` asks for the cheapest of all hints."""
+
     job_id: int
     failures: int
     request: RunRequest
+    cap_microusd: int | None = None
+    any_hint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Quote:
     raw: str
     taken_us: int
     valid_until_us: int
+    chosen_hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,12 @@ class AttemptRecord:
     cost: CostFacts
     reason: str | None
     raw_reply: str | None
+    booked: Booked = NOTHING_BOOKED
+
+    @property
+    def charge(self) -> Charge | None:
+        """Whether it was charged, and how that is known; None while it has not ended."""
+        return charge_of(self.state, self.booked, self.cost, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +206,110 @@ class BatchRecord:
     created_us: int
     size: int
     counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewGrant:
+    """Credits that somebody says we have; empty tuples mean everybody and everywhere."""
+
+    provider: str
+    label: str
+    amount_microcredits: int
+    priority: int
+    effective_us: int
+    expires_us: int | None
+    users: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRecord:
+    """A grant and what is left of it; `held_microcredits` of that is promised to jobs."""
+
+    number: int
+    grant: NewGrant
+    posted_microcredits: int
+    held_microcredits: int
+
+    @property
+    def free_microcredits(self) -> int:
+        return self.posted_microcredits - self.held_microcredits
+
+
+@dataclass(frozen=True, slots=True)
+class CreditPosition:
+    """What our books say a provider's balance should be, in micro-credits; `grants` 0 is unknown, not zero.
+
+    `applied` was taken by tasks whose end is not booked yet; `uncertain` is held by tasks of which nobody
+    knows what they took.
+    """
+
+    grants: int
+    posted: int
+    unplanned: int
+    unexplained: int
+    applied: int
+    uncertain: int
+
+    @property
+    def expected_most(self) -> int:
+        return self.posted + self.unplanned + self.unexplained - self.applied
+
+    @property
+    def expected_least(self) -> int:
+        return self.expected_most - self.uncertain
+
+    def unexplained_by(self, observed: int) -> int:
+        """How far an observed balance is from everything we expect; what is in flight explains a part."""
+        return observed - min(max(observed, self.expected_least), self.expected_most)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRecord:
+    """A cap's window as it stands in its row, in the cap's own micro-units."""
+
+    key: str
+    cap: str
+    measure: str
+    limit: int | None
+    held: int
+    posted: int
+    in_doubt: int
+    resets_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    account: str
+    asset: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTxn:
+    """One transaction of the journal with its lines; `job` is its job's name for people."""
+
+    number: int
+    kind: str
+    actor: str
+    reason: str
+    at_us: int
+    attempt_id: str | None
+    job: str | None
+    reverses: int | None
+    lines: tuple[LedgerLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobEdit:
+    """What a person changes about a waiting job; None leaves it. A void price is asked for again."""
+
+    backend: str | None = None
+    shots: int | None = None
+    priority: int | None = None
+    cap_microusd: int | None = None
+
+    @property
+    def voids_price(self) -> bool:
+        return self.backend is not None or self.shots is not None

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
 from scheduler.core.admission import DoubtLimits
+from scheduler.core.breaker import BreakerRules
 from scheduler.core.money import MICRO
+from scheduler.core.spending import SpendingRules
 from scheduler.core.timing import SECOND_US, PollPace
 
 
@@ -41,6 +43,8 @@ class Rules:
     backend: Callable[[str], BackendRules | None]
     zone: tzinfo = UTC
     doubt_limits: DoubtLimits = field(default_factory=lambda: DoubtLimits(3, 10 * MICRO))
+    spending: SpendingRules = field(default_factory=SpendingRules)
+    breaker: BreakerRules = field(default_factory=BreakerRules)
     poll_pace: PollPace = field(default_factory=PollPace)
     quote_ttl_us: int = 3600 * SECOND_US
     #: How long after its intent an attempt may still be sent; a suspended machine wakes up too late.

@@ -32,6 +32,10 @@ class CostFacts:
     overage_microusd: int | None = None
 
 
+#: The status word of a task whose id is only a person's word, until the provider says one of its own.
+BY_A_PERSON = "resolved"
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The provider took the task and named it; from now on it costs money."""

@@ -48,14 +48,16 @@ class Night:
 def night_of(now_us: int, zone: tzinfo) -> Night:
     """Return the night that `now_us` belongs to: local noon to local noon, so 23 or 25 hours around DST.
 
-    Noon exists exactly once on every day in every zone, which midnight and 02:30 do not.
+    Noon exists exactly once on every day that a zone has, which midnight and 02:30 do not.
     """
     local = to_datetime(now_us).astimezone(zone)
-    first = local.date() if local.time() >= _NOON else local.date() - timedelta(days=1)
 
     def noon(day: date) -> int:
         return to_us(datetime.combine(day, _NOON, tzinfo=zone).astimezone(UTC))
 
+    first = local.date()
+    while noon(first) > now_us:  # instants, not dates: a calendar may skip a day (Apia did)
+        first -= timedelta(days=1)
     return Night(first.isoformat(), noon(first), noon(first + timedelta(days=1)))
 
 

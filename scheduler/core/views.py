@@ -12,6 +12,7 @@ from typing import TypedDict
 class GateView(TypedDict):
     code: str  # "slots", "disarmed", "cap:night" …
     sentence: str  # why it is closed, with the number or the time that opens it
+    opens_at: str | None  # when it opens by itself, where that is known
     fix: str | None  # a command that works when pasted, or null
 
 
@@ -119,6 +120,9 @@ class AttemptView(TypedDict):
     estimated_cost_usd: str | None
     credits_applied: str | None
     overage_usd: str | None
+    #: charged, refunded, unknown or not charged, and how that is known; None until it has ended.
+    charge: str | None
+    charge_evidence: str | None
     reason: str | None
 
 
@@ -173,3 +177,112 @@ class ChangedView(TypedDict):
     as_of: str
     changed: list[str]
     unchanged: list[str]
+
+
+class CapWindowView(TypedDict):
+    """One occurrence of a cap; amounts are decimal text in the cap's unit."""
+
+    key: str  # "member/cost/night:2026-11-22/user:alice"
+    limit: str | None  # null is unlimited
+    spent: str
+    reserved: str
+    in_doubt: str  # a part of what is reserved
+    left: str | None
+    resets_at: str | None  # null: never
+
+
+class CapView(TypedDict):
+    name: str
+    measure: str  # "cost", "overage", "credits", "shots" or "tasks"
+    unit: str  # "USD", "credits", "shots" or "tasks"
+    scope: str
+    of: str | None
+    period: str
+    limit: str | None  # of a new window; null is unlimited
+    windows: list[CapWindowView]
+    more: bool  # there are more windows than these
+
+
+class GrantView(TypedDict):
+    grant: int
+    label: str
+    state: str  # "active", "used up", "not yet" or "expired"
+    amount: str  # credits, when it was recorded
+    free: str
+    reserved: str
+    priority: int
+    effective_at: str
+    expires_at: str | None
+    users: list[str]  # empty: everybody
+    projects: list[str]
+    backends: list[str]
+
+
+class CreditsView(TypedDict):
+    """What is known of one provider's credits; `free` null is unknown, because no grant is recorded."""
+
+    provider: str
+    free: str | None
+    reserved: str
+    spent: str
+    unplanned: str  # taken by the provider beyond every grant
+    unexplained: str  # what people read there and nothing here explains; below zero is missing
+    overage_usd: str
+    grants: list[GrantView]
+
+
+class BudgetView(TypedDict):
+    as_of: str
+    timezone: str
+    armed: ArmedView | None
+    caps: list[CapView]
+    credits: list[CreditsView]
+    alarms: list[str]
+
+
+class EntryView(TypedDict):
+    account: str  # "grant:1", "spent:coda"
+    unit: str  # "USD" or "credits"
+    amount: str  # into the account; below zero is out of it
+
+
+class TxnView(TypedDict):
+    transaction: int
+    at: str
+    kind: str
+    by: str
+    reason: str
+    job: str | None
+    attempt: str | None
+    reverses: int | None
+    entries: list[EntryView]
+
+
+class LedgerView(TypedDict):
+    as_of: str
+    transactions: list[TxnView]  # the latest first
+    next: int | None  # hand it back as `after` for the next page; null at the end
+
+
+class PriceView(TypedDict):
+    """What one job would cost; `cost_usd` null is unknown, and `why` says why."""
+
+    name: str
+    jobs: int  # how many of the asked are exactly this one
+    backend: str
+    shots: int
+    cost_usd: str | None
+    source: str | None  # "price list", or the provider's name
+    lines: list[str]
+    taken_at: str | None
+    age_s: float | None
+    valid_until: str | None
+    why: str | None
+
+
+class EstimateView(TypedDict):
+    as_of: str
+    prices: list[PriceView]
+    jobs: int
+    total_usd: str | None  # null when one price is unknown
+    unknown: int  # jobs without a price

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scheduler.core.job import SHOTS_DEFAULT, JobSpec
+from scheduler.core.money import Money
 from scheduler.intake import wire
 
 
@@ -46,4 +47,6 @@ def spec_of(
         tags=tuple(fields.tags),
         source_name=source_name,
         again=fields.again,
+        cap_microusd=Money.parse(fields.cap).microusd if fields.cap else None,
+        retries=fields.retries,
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from scheduler.core.job import EXECUTION_HINTS, FRAMEWORKS, OPENQASM
+from scheduler.core.job import AUTO_HINT, EXECUTION_HINTS, FRAMEWORKS, MOST_RETRIES, OPENQASM
 from scheduler.intake.problems import did_you_mean, shortened, shown
 
 NAME_LENGTH_MAX = 200
@@ -22,7 +22,9 @@ SHOTS_MAX = 1_000_000
 _LABEL = r"^[^\x00-\x1f\x7f-\x9f/\\\u2028-\u202e\u2066-\u2069]+$"
 
 Framework = Literal["qiskit", "cirq", "pennylane", "braket", "pyquil", "cudaq", "openqasm3", "openqasm2"]
-ExecutionHint = Literal["program_set", "run_batch"]
+ExecutionHint = Literal["program_set", "run_batch", "auto"]
+#: Read exactly by core.money; written as text, because a bare number would have lost its exact value.
+_MONEY = r"^\$?[0-9]{1,9}(\.[0-9]{1,6})?( ?USD)?$"
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=_LABEL)]
 Tag = Annotated[str, Field(min_length=1, max_length=40, pattern=_LABEL)]
 
@@ -53,7 +55,14 @@ class JobFields(BaseModel):
     )
     accept_overage: bool = Field(False, description="Accept charges beyond the credits you have.")
     braket_execution_mode_hint: ExecutionHint | None = Field(
-        None, description="How Braket runs several circuits: null, program_set or run_batch."
+        None,
+        description="How Braket runs several circuits: null, program_set, run_batch, or auto: the cheapest.",
+    )
+    cap: Annotated[str, Field(pattern=_MONEY)] = Field(
+        "", description="What the job may cost at most, all its attempts together: 2.00 USD."
+    )
+    retries: Annotated[int, Field(ge=0, le=MOST_RETRIES)] = Field(
+        0, description="New tries after a definite refusal or a failure there, each paid and counted."
     )
     priority: Annotated[int, Field(ge=-1000, le=1000)] = Field(
         0, description="Higher starts earlier. Default 0."
@@ -73,10 +82,8 @@ NOT_YET = frozenset(
         "not_before",
         "deadline",
         "after",
-        "cap",
         "on_cap",
         "sweep",
-        "retries",
         "notify",
         "entry_point",
         "args",
@@ -176,6 +183,8 @@ def explain(error: ErrorDetails, place: tuple[str | int, ...]) -> str:
             return f"{field}: more than {limits['max_length']} entries"
         case "string_pattern_mismatch" if field == "backend":
             return f"backend: {shown(value)} has blanks or characters that no backend's name has"
+        case "string_pattern_mismatch" if field == "cap":
+            return f"cap: {shown(value)} is not an amount; write it as '2.00 USD'"
         case "string_pattern_mismatch":
             return f"{field}: {shown(value)} has a slash, a backslash or a control character"
         case _:
@@ -199,11 +208,8 @@ def _unquote_it(value: object) -> str:
 
 
 def _not_a_choice(field: str, value: object) -> str:
-    choices = EXECUTION_HINTS if field == "braket_execution_mode_hint" else (*FRAMEWORKS, OPENQASM[1])
-    if field == "braket_execution_mode_hint" and value == "auto":
-        return (
-            f"{field}: 'auto' is not yet supported by this version; {' or '.join(choices)}, or leave it out"
-        )
+    hints = (*EXECUTION_HINTS, AUTO_HINT)
+    choices = hints if field == "braket_execution_mode_hint" else (*FRAMEWORKS, OPENQASM[1])
     close = did_you_mean(value, choices) if isinstance(value, str) else None
     guess = f", did you mean '{close}'?" if close else f"; one of {', '.join(choices)}"
     return f"{field}: {shown(value)} is not known{guess}"

@@ -344,8 +344,8 @@ class Simulator:
 
 
 def _cost_facts(cost_microusd: int) -> CostFacts:
-    """No credits exist here, so a price from the configuration is owed in full."""
-    return CostFacts(cost_microusd, credits_applied_microcredits=0, overage_microusd=cost_microusd)
+    """Play money: it fills the caps like any cost, but no credits are applied and nobody is owed anything."""
+    return CostFacts(cost_microusd, credits_applied_microcredits=0, overage_microusd=0)
 
 
 def _seed_of(seed: int | None, attempt_id: str) -> int | None:

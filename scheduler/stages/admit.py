@@ -6,12 +6,14 @@ beside them, so two passes can never hand out the same slot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from scheduler.core.admission import BackendLoad, decide
-from scheduler.core.timing import night_of
+from scheduler.core.admission import BackendLoad, Candidate, Decision, decide
+from scheduler.core.breaker import Move, Phase
 from scheduler.ports import Kit
 from scheduler.ports_store import AdmissionTx
+from scheduler.stages.purse import purse_for
 
 #: Heads looked at beyond the free slots: so many unaffordable jobs may stand before an affordable one.
 LOOK_PAST = 100
@@ -30,26 +32,45 @@ class Admitting:
         return admitted
 
     def _admit(self, tx: AdmissionTx) -> tuple[int, int]:
-        """Returns how many were admitted, and how many need a new price first."""
+        """Returns how many were admitted, and how many queues stand before a quote that ran out."""
         now_us = self.kit.clock.now_us()
         loads = tx.fill_loads([load for name in tx.waiting_backends() if (load := self.load_of(name))])
-        heads = {
-            load.name: tx.queue_heads(load.name, now_us, load.slots - load.in_flight + LOOK_PAST)
-            for load in loads
-            if load.in_flight < load.slots
-        }
-        if not any(heads.values()):
-            return 0, 0
-        night = tx.night_books(night_of(now_us, self.kit.rules.zone).key)
-        # Admitted but not sent yet: no hold stands for it, and it must not be promised twice.
-        promised = sum(cost for name, cost in tx.prepared_estimates().items() if self._is_paid(name))
-        night = replace(night, held_microusd=night.held_microusd + promised)
-        decision = decide(loads, heads, night, self.kit.rules.doubt_limits, now_us)
-        # What was quoted yesterday is not what it costs today: a paid job is sent at a price that holds.
-        paid = [job.job_id for job in decision.admitted if self._is_paid(job.backend)]
-        stale = set(tx.drop_stale_quotes(paid, now_us))
-        ready = [(job, self.kit.new_id()) for job in decision.admitted if job.job_id not in stale]
-        return len(tx.prepare_attempts(ready, now_us)), len(stale)
+        prepared = [job for job in tx.prepared_candidates() if self._is_paid(job.backend)]
+        # As many as there are slots first: mostly they may all start, and the rest need not be looked at.
+        for look_past in (0, LOOK_PAST):
+            heads = {
+                load.name: tx.queue_heads(load.name, now_us, load.room + look_past)
+                for load in loads
+                if load.room > 0
+            }
+            if not any(heads.values()):
+                return 0, 0
+            decision = self._decide(tx, loads, heads, prepared, now_us)
+            if not decision.closed:
+                break
+        for load in loads:
+            if load.breaker.phase is not Phase.CLOSED and any(
+                j.backend == load.name for j in decision.admitted
+            ):
+                tx.record_breaker(load.name, Move.PROBE, now_us, self.kit.rules.breaker)
+        unpriced = [gates for gates in decision.closed.values() if any(g.code == "estimate" for g in gates)]
+        ready = [(job, self.kit.new_id()) for job in decision.admitted]
+        return len(tx.prepare_attempts(ready, now_us)), len(unpriced)
+
+    def _decide(
+        self,
+        tx: AdmissionTx,
+        loads: Sequence[BackendLoad],
+        heads: Mapping[str, Sequence[Candidate]],
+        prepared: Sequence[Candidate],
+        now_us: int,
+    ) -> Decision:
+        candidates = [job for jobs in heads.values() for job in jobs]
+        purse = purse_for(tx, [*candidates, *prepared], self.kit.rules, now_us)
+        for job in prepared:
+            # Admitted but not sent yet: no hold stands for it, and its money must not be promised twice.
+            purse = purse.after(job, now_us)
+        return decide(loads, heads, purse, self.kit.rules.doubt_limits, now_us)
 
     def _is_paid(self, name: str) -> bool:
         rules = self.kit.rules.backend(name)

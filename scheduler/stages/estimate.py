@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from scheduler.core.hints import HINTS, HintPrice, choose_hint
 from scheduler.core.lifecycle import JobEvent
+from scheduler.core.money import Money
 from scheduler.core.pricing import Estimate
 from scheduler.core.records import Quote, UnpricedJob
 from scheduler.core.rules import BackendRules
+from scheduler.core.task import RunRequest
 from scheduler.core.timing import retry_at_us
 from scheduler.errors import Unreachable
 from scheduler.ports import EstimateFailed, Kit, Provider
@@ -21,34 +24,54 @@ _NO_PROVIDER_PAUSE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
+class Priced:
+    """A price, the execution hint it was chosen with, and what was said of the other hints."""
+
+    estimate: Estimate
+    hint: str | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Estimating:
     kit: Kit
 
     async def step(self) -> int:
-        backends = await self.kit.store.read(lambda tx: tx.waiting_backends())
-        return sum([await self._price_backend(name) for name in backends])
+        def gather(tx: EstimateTx) -> dict[str, list[UnpricedJob]]:
+            return {name: self._to_price(tx, name) for name in tx.waiting_backends()}
 
-    async def _price_backend(self, backend: str) -> int:
+        waiting = await self.kit.store.read(gather)
+        return sum([await self._price_backend(name, jobs) for name, jobs in waiting.items()])
+
+    async def _price_backend(self, backend: str, jobs: list[UnpricedJob]) -> int:
         priced = 0
-        while True:
-            now_us = self.kit.clock.now_us()
-            jobs = await self.kit.store.read(
-                lambda tx, now_us=now_us: tx.unpriced_jobs(backend, now_us, GROUP)  # type: ignore[misc]
-            )
-            if not jobs:
-                return priced
+        while jobs:
             answers = await self._ask(backend, jobs)
             done = await self.kit.store.write(lambda tx, answers=answers: self._record(tx, backend, answers))  # type: ignore[misc]
             priced += done
             if done:
                 self.kit.wake("admit")
-                self.kit.wake("publish")
+            if any(isinstance(answer, EstimateFailed) for _, answer in answers):
+                self.kit.wake("publish")  # one that can never run has ended
             if done < len(answers) or len(answers) < len(jobs):
                 return priced  # the provider is in trouble: the rest would only fail as well
+            if len(jobs) < GROUP:
+                return priced  # what has come meanwhile has woken this stage again
+            jobs = await self.kit.store.read(lambda tx: self._to_price(tx, backend))
+        return priced
+
+    def _to_price(self, tx: EstimateTx, backend: str) -> list[UnpricedJob]:
+        now_us = self.kit.clock.now_us()
+        jobs = tx.unpriced_jobs(backend, now_us, GROUP)
+        rules = self.kit.rules.backend(backend)
+        if len(jobs) == GROUP or rules is None or not rules.paid or tx.arming() is None:
+            return jobs
+        # Only those about to start are asked for again: a queue of a thousand need not be priced every hour.
+        return jobs + tx.stale_heads(backend, now_us, rules.slots)
 
     async def _ask(
         self, backend: str, jobs: list[UnpricedJob]
-    ) -> list[tuple[UnpricedJob, Estimate | EstimateFailed]]:
+    ) -> list[tuple[UnpricedJob, Priced | EstimateFailed]]:
         rules, provider = self.kit.rules.backend(backend), self.kit.provider_of(backend)
         if rules is None or provider is None or not rules.enabled:
             name = backend.partition(":")[0]
@@ -61,7 +84,7 @@ class Estimating:
                 f"{backend} {what}", retry_after_s=_NO_PROVIDER_PAUSE_S, needs_person=True
             )
             return [(job, problem) for job in jobs]
-        answers: list[tuple[UnpricedJob, Estimate | EstimateFailed]] = []
+        answers: list[tuple[UnpricedJob, Priced | EstimateFailed]] = []
         for first in range(0, len(jobs), AT_ONCE):
             group = jobs[first : first + AT_ONCE]
             found = await asyncio.gather(*(_estimate(provider, rules, job) for job in group))
@@ -71,17 +94,24 @@ class Estimating:
         return answers
 
     def _record(
-        self, tx: EstimateTx, backend: str, answers: list[tuple[UnpricedJob, Estimate | EstimateFailed]]
+        self, tx: EstimateTx, backend: str, answers: list[tuple[UnpricedJob, Priced | EstimateFailed]]
     ) -> int:
         now_us = self.kit.clock.now_us()
         quotes = []
         settled = 0
+        unchanged = tx.unchanged_jobs(backend, [job for job, _ in answers])
         for job, answer in answers:
-            if isinstance(answer, Estimate):
+            if job.job_id not in unchanged:
+                settled += 1  # edited while we asked: the answer is about another job, and it is asked again
+                continue
+            if isinstance(answer, Priced):
                 quotes.append(_quote(job.job_id, answer, now_us, self.kit.rules.quote_ttl_us))
                 settled += 1
+                above = _above_own_cap(job, answer.estimate)
+                if above is not None:
+                    tx.move_job(job.job_id, JobEvent.REJECT, now_us, above, cost_microusd=0)
             elif answer.never_runs:
-                tx.move_job(job.job_id, JobEvent.REJECT, now_us, answer.message)
+                tx.move_job(job.job_id, JobEvent.REJECT, now_us, answer.message, cost_microusd=0)
                 settled += 1
             else:
                 again_us = retry_at_us(backend, now_us, job.failures + 1, answer.retry_after_s)
@@ -91,20 +121,58 @@ class Estimating:
         return settled
 
 
-async def _estimate(provider: Provider, rules: BackendRules, job: UnpricedJob) -> Estimate | EstimateFailed:
+async def _estimate(provider: Provider, rules: BackendRules, job: UnpricedJob) -> Priced | EstimateFailed:
     refused = rules.refuse_shots(job.request.shots)
     if refused is not None:
         return EstimateFailed(refused, never_runs=True)
+    if job.any_hint:
+        return await _cheapest(provider, job.request)
+    answer = await _one_estimate(provider, job.request)
+    return Priced(answer) if isinstance(answer, Estimate) else answer
+
+
+async def _one_estimate(provider: Provider, request: RunRequest) -> Estimate | EstimateFailed:
     try:
-        return await provider.estimate(job.request)
+        return await provider.estimate(request)
     except EstimateFailed as failure:
         return failure
     except Unreachable as failure:
         return EstimateFailed(failure.message)
 
 
-def _quote(job_id: int, estimate: Estimate, now_us: int, ttl_us: int) -> Quote:
-    lines = " + ".join(str(line) for line in estimate.lines if line.amount_microusd)
+async def _cheapest(provider: Provider, request: RunRequest) -> Priced | EstimateFailed:
+    """Ask the price of every execution hint, one after the other, and choose the cheapest that has one."""
+    answers = {hint: await _one_estimate(provider, replace(request, execution_hint=hint)) for hint in HINTS}
+    prices = [
+        HintPrice(hint, a.cost_microusd) if isinstance(a, Estimate) else HintPrice(hint, None, a.message)
+        for hint, a in answers.items()
+    ]
+    choice = choose_hint(prices)
+    if choice.cheapest is None:
+        plain = answers[None]
+        return plain if isinstance(plain, EstimateFailed) else EstimateFailed(choice.text)
+    chosen = answers[choice.cheapest.hint]
+    if isinstance(chosen, EstimateFailed):
+        return chosen
+    return Priced(chosen, choice.cheapest.hint, choice.text)
+
+
+def _above_own_cap(job: UnpricedJob, estimate: Estimate) -> str | None:
+    if job.cap_microusd is None or estimate.cost_microusd <= job.cap_microusd:
+        return None
+    return f"its price, {Money(estimate.cost_microusd)}, is above its own cap of {Money(job.cap_microusd)}"
+
+
+def _quote(job_id: int, priced: Priced, now_us: int, ttl_us: int) -> Quote:
+    estimate = priced.estimate
+    lines = priced.said or " + ".join(str(line) for line in estimate.lines if line.amount_microusd)
     return Quote(
-        job_id, estimate.cost_microusd, estimate.source, lines, estimate.raw, now_us, now_us + ttl_us
+        job_id,
+        estimate.cost_microusd,
+        estimate.source,
+        lines,
+        estimate.raw,
+        now_us,
+        now_us + ttl_us,
+        priced.hint,
     )

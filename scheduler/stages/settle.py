@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scheduler.core.breaker import Trouble
 from scheduler.core.settlement import settle
 from scheduler.ports import Kit
 from scheduler.ports_store import SettleTx
@@ -28,5 +29,9 @@ class Settling:
         tasks = tx.finished_tasks(GROUP)
         settled = [(task, settle(task.hold_microusd, task.cost)) for task in tasks]
         if settled:
-            tx.settle_attempts(settled, self.kit.clock.now_us())
+            now_us = self.kit.clock.now_us()
+            tx.settle_attempts(settled, now_us)
+            for task, settlement in settled:
+                if settlement.overrun_microusd:
+                    tx.record_breaker(task.backend, Trouble.OVERRUN, now_us, self.kit.rules.breaker)
         return len(settled)

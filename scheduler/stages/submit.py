@@ -1,6 +1,7 @@
 """Submit: a prepared attempt is sent at most once, whatever happens.
 
-PREPARED --intent and hold committed--> SUBMITTING --one POST--> outcome --reply file, then commit--> next.
+PREPARED --intent and hold committed, then journalled--> SUBMITTING --one POST--> outcome --reply file,
+then commit--> next.
 No transaction is open during the call. A crash anywhere leaves SUBMITTING, which is never sent again.
 """
 
@@ -8,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from scheduler.core.admission import BackendLoad, doubt_gate
+from scheduler.core.admission import BackendLoad, doubt_gate, money_gates
+from scheduler.core.intents import Intent
 from scheduler.core.lifecycle import AttemptEvent, JobEvent
 from scheduler.core.records import PreparedAttempt
+from scheduler.core.spending import Spending
 from scheduler.core.task import NotSent, Outcome, Unknown
-from scheduler.core.timing import night_of
 from scheduler.errors import TryAgain
-from scheduler.ports import Kit, Provider, ReplyFiles, ReplySlot
+from scheduler.ports import IntentLog, Kit, Provider, ReplyFiles, ReplySlot
 from scheduler.ports_store import SubmissionTx
 from scheduler.stages.outcome import Sent, record_outcome
+from scheduler.stages.purse import purse_for
 
 T = TypeVar("T")
 
@@ -28,13 +31,22 @@ _WRITE_AGAIN_S = 1.0
 
 
 class _NotNow(Exception):
-    """The money rules say no to this attempt: the intent is rolled back with it."""
+    """The money cannot be held: the intent is rolled back with it. Its text says what is short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intended:
+    """An attempt whose intent is committed; a paid one has a number for the journal."""
+
+    attempt: PreparedAttempt
+    intent: Intent | None
 
 
 @dataclass(slots=True)
 class Submitting:
     kit: Kit
     replies: ReplyFiles
+    journal: IntentLog
     _in_hand: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _draining: bool = False
 
@@ -87,14 +99,28 @@ class Submitting:
             self.kit.log("cannot send", attempt=attempt.attempt_id, reason=full.message)
             await self.kit.clock.sleep(_WRITE_AGAIN_S)
             return
-        if not await self._intend(attempt, rules.paid):
+        intended = await self._intend(attempt, rules.paid)
+        if intended is None:
             slot.release()
             return
-        sent, outcome = await self._send(provider, attempt, rules.paid)
+        sent, outcome = await self._journal_and_send(provider, intended, rules.paid)
         await self._record(sent, outcome, slot)
 
-    async def _intend(self, attempt: PreparedAttempt, paid: bool) -> bool:
-        """Commit the intent and its hold; False when this attempt is not to be sent (now)."""
+    async def _journal_and_send(
+        self, provider: Provider, intended: Intended, paid: bool
+    ) -> tuple[Sent, Outcome]:
+        """Journal first: without its line on disk a paid request does not leave."""
+        attempt = intended.attempt
+        if intended.intent is not None:
+            try:
+                await asyncio.to_thread(self.journal.append, intended.intent)
+            except TryAgain as trouble:
+                sent = Sent(attempt.attempt_id, attempt.job_id, attempt.backend)
+                return sent, NotSent(trouble.message)
+        return await self._send(provider, attempt, paid)
+
+    async def _intend(self, attempt: PreparedAttempt, paid: bool) -> Intended | None:
+        """Commit the intent and its hold; None when this attempt is not to be sent (now)."""
         try:
             return await self.kit.store.write(lambda tx: self._commit_intent(tx, attempt, paid))
         except _NotNow as why:
@@ -103,19 +129,36 @@ class Submitting:
             # The commit may have been done and only its answer lost: the attempt is ended either way.
             await self.kit.clock.sleep(_WRITE_AGAIN_S)
             await self._give_up(attempt, f"its intent was not written for certain: {trouble.message}")
-        return False
+        return None
 
-    def _commit_intent(self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool) -> bool:
+    def _commit_intent(self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool) -> Intended | None:
+        """Intent and everything it may cost, all or nothing; returns the attempt as it goes on the wire."""
         now_us = self.kit.clock.now_us()
-        if not tx.commit_intent(attempt.attempt_id, now_us, now_us + self.kit.rules.send_within_us):
-            return False
-        if paid:
-            if not tx.quote_is_valid(attempt.job_id, now_us):
-                raise _NotNow("its quote is too old: a new one is asked for")
-            night = night_of(now_us, self.kit.rules.zone).key
-            if not tx.take_hold(attempt.attempt_id, night, attempt.estimate_microusd, now_us):
-                raise _NotNow("tonight's cap has no room for it, or paid submission was disarmed")
-        return True
+        spending = self._plan(tx, attempt, now_us) if paid else None
+        accept_overage = spending.accept_overage if spending else False
+        not_after_us = now_us + self.kit.rules.send_within_us
+        if not tx.commit_intent(attempt.attempt_id, now_us, not_after_us, accept_overage, paid=paid):
+            return None
+        intent = None
+        if spending is not None:
+            blocked = tx.take_hold(attempt.attempt_id, spending, now_us)
+            if blocked is not None:
+                raise _NotNow(blocked)
+            intent = tx.number_intent(attempt.attempt_id, now_us)
+        on_the_wire = replace(attempt.request, accept_overage=accept_overage)
+        return Intended(replace(attempt, request=on_the_wire), intent)
+
+    def _plan(self, tx: SubmissionTx, attempt: PreparedAttempt, now_us: int) -> Spending:
+        """Decide once more, in this very transaction, what may be held. Raises _NotNow."""
+        job = replace(tx.candidate_of(attempt.job_id), estimate_microusd=attempt.estimate_microusd)
+        purse = purse_for(tx, [job], self.kit.rules, now_us)
+        rules = self.kit.rules.backend(attempt.backend)
+        (load,) = tx.fill_loads([BackendLoad(attempt.backend, True, rules.slots if rules else 1)])
+        closed = money_gates(job, load, purse, self.kit.rules.doubt_limits, now_us)
+        spending, _ = purse.plan(job, now_us)
+        if closed or spending is None:
+            raise _NotNow("; ".join(gate.sentence for gate in closed) or "there is no price for it")
+        return spending
 
     async def _give_up(self, attempt: PreparedAttempt, reason: str) -> None:
         def send_back(tx: SubmissionTx) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, func, insert, select, update
+from sqlalchemy import Row, Select, bindparam, func, insert, or_, select, update
 
-from scheduler.core.admission import BackendLoad, Candidate, NightBooks, Pause
+from scheduler.core.admission import BackendLoad, Candidate, Pause
+from scheduler.core.breaker import BreakerState
+from scheduler.core.job import AUTO_HINT
 from scheduler.core.lifecycle import ATTEMPT_IN_FLIGHT, AttemptState, JobEvent, JobState
 from scheduler.core.records import ArmingRecord, Quote, UnpricedJob
 from scheduler.core.task import RunRequest
-from scheduler.store.moves import Moves, in_states, is_state
-from scheduler.store.schema import armings, attempts, circuits, job_events, jobs, nights, pauses, quotes
+from scheduler.store.breakers import BreakerRows
+from scheduler.store.moves import in_states, is_state
+from scheduler.store.schema import armings, attempts, circuits, job_events, jobs, pauses, quotes
 
 _WAITING = is_state(jobs.c.state, JobState.WAITING)
 _UNPRICED_JOB = jobs.c.estimate_microusd.is_(None)
@@ -29,6 +33,7 @@ REQUEST_COLUMNS = (
     jobs.c.shots,
     jobs.c.accept_overage,
     jobs.c.execution_hint,
+    jobs.c.chosen_hint,
 )
 
 
@@ -44,20 +49,41 @@ def request_of(row: Row[Any], attempt_id: str) -> RunRequest:
         framework=row.framework,
         shots=row.shots,
         accept_overage=bool(row.accept_overage),  # SQLite's own 0 or 1
-        execution_hint=row.execution_hint,
+        # "auto" is ours: on the wire goes what its three prices chose.
+        execution_hint=row.chosen_hint if row.execution_hint == AUTO_HINT else row.execution_hint,
     )
 
 
+_TO_PRICE = with_circuit(
+    select(jobs.c.id, jobs.c.failures, jobs.c.cap_microusd, *REQUEST_COLUMNS).select_from(jobs)
+)
+#: First of their queue, and their quote is too old to be relied on.
+_STALE = (
+    _TO_PRICE.where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
+    # From the future: the clock was put back, and until it is there again nobody would ask.
+    .where(or_(jobs.c.quote_valid_until_us <= bindparam("_now"), jobs.c.quoted_us > bindparam("_now")))
+    .order_by(jobs.c.priority.desc(), jobs.c.id)
+    .limit(bindparam("_limit"))
+)
 _UNPRICED = (
-    with_circuit(select(jobs.c.id, jobs.c.failures, *REQUEST_COLUMNS).select_from(jobs))
-    .where(_WAITING, _UNPRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
+    _TO_PRICE.where(_WAITING, _UNPRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
     .order_by(jobs.c.id)
     .limit(bindparam("_limit"))
 )
 _PRICE_JOB = (
     update(jobs)
     .where(jobs.c.id == bindparam("_id"), _WAITING)
-    .values(estimate_microusd=bindparam("_cost"), failures=0, wait_code=None, wait_until_us=None, reason=None)
+    .values(
+        estimate_microusd=bindparam("_cost"),
+        accepted_microusd=func.coalesce(jobs.c.accepted_microusd, bindparam("_cost")),
+        quoted_us=bindparam("_taken"),
+        quote_valid_until_us=bindparam("_valid_until"),
+        chosen_hint=bindparam("_hint"),
+        failures=0,
+        wait_code=None,
+        wait_until_us=None,
+        reason=None,
+    )
 )
 _POSTPONE = (
     update(jobs)
@@ -77,7 +103,24 @@ CANDIDATE_COLUMNS = (
     jobs.c.wait_until_us,
     jobs.c.wait_code,
     jobs.c.reason,
+    jobs.c.user,
+    jobs.c.project,
+    jobs.c.batch_id,
+    jobs.c.ordinal,
+    jobs.c.shots,
+    jobs.c.accept_overage,
+    jobs.c.approved_microusd,
+    jobs.c.accepted_microusd,
+    jobs.c.quoted_us,
+    jobs.c.quote_valid_until_us,
+    jobs.c.cap_microusd,
 )
+_PROMISED = (
+    select(*CANDIDATE_COLUMNS)
+    .select_from(attempts.join(jobs, jobs.c.id == attempts.c.job_id))
+    .where(is_state(attempts.c.state, AttemptState.PREPARED))
+)
+_CANDIDATE = select(*CANDIDATE_COLUMNS).where(jobs.c.id == bindparam("_id"))
 _HEADS = (
     select(*CANDIDATE_COLUMNS)
     .where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
@@ -104,53 +147,70 @@ _IN_DOUBT = (
     .where(attempts.c.state == AttemptState.IN_DOUBT.value)
     .group_by(attempts.c.backend)
 )
-_PROMISED = (
-    select(attempts.c.backend, func.sum(attempts.c.estimate_microusd))
-    .where(is_state(attempts.c.state, AttemptState.PREPARED))
-    .group_by(attempts.c.backend)
-)
-_NIGHT = select(nights).where(nights.c.key == bindparam("_key"))
-_VALID_QUOTE = select(quotes.c.id).where(quotes.c.valid_until_us > bindparam("_now"))
-_VALID_QUOTE_OF = _VALID_QUOTE.where(quotes.c.job_id == bindparam("_job")).limit(1)
-_DROP_STALE = (
-    update(jobs)
-    .where(
-        jobs.c.id.in_(bindparam("_ids", expanding=True)),
-        _WAITING,
-        ~_VALID_QUOTE.where(quotes.c.job_id == jobs.c.id).correlate(jobs).exists(),
-    )
-    .values(estimate_microusd=None, reason="its quote is too old: a new one is asked for")
-    .returning(jobs.c.id)
-)
 _LAST_TRY = (
     select(attempts.c.job_id, func.max(attempts.c.ordinal))
     .where(attempts.c.job_id.in_(bindparam("_ids", expanding=True)))
     .group_by(attempts.c.job_id)
 )
-_PAUSES = select(pauses)
+_PAUSES = select(pauses).order_by(pauses.c.backend, pauses.c.code)
 _ATTEMPTS, _QUOTES, _EVENTS = insert(attempts), insert(quotes), insert(job_events)
 
 
 def candidate(row: Any) -> Candidate:
-    return Candidate(row.id, row.backend, row.estimate_microusd, row.wait_until_us, row.wait_code, row.reason)
+    return Candidate(
+        job_id=row.id,
+        backend=row.backend,
+        estimate_microusd=row.estimate_microusd,
+        wait_until_us=row.wait_until_us,
+        wait_code=row.wait_code,
+        wait_reason=row.reason,
+        user=row.user,
+        project=row.project,
+        batch_id=row.batch_id,
+        shots=row.shots,
+        accept_overage=bool(row.accept_overage),
+        approved_microusd=row.approved_microusd,
+        accepted_microusd=row.accepted_microusd,
+        quoted_us=row.quoted_us,
+        quote_valid_until_us=row.quote_valid_until_us,
+        cap_microusd=row.cap_microusd,
+        label=f"{row.batch_id}.{row.ordinal}",
+    )
 
 
-def _longest(pauses_found: Sequence[Pause | None]) -> Pause | None:
-    """Of a backend's pause and its provider's, the one that lasts: one that is over must not hide it."""
-    standing = [pause for pause in pauses_found if pause is not None]
-    return max(standing, key=lambda p: (p.until_us is None, p.until_us or 0), default=None)
+def _to_price(row: Any) -> UnpricedJob:
+    request = request_of(row, f"estimate-{row.id}")
+    return UnpricedJob(row.id, row.failures, request, row.cap_microusd, row.execution_hint == AUTO_HINT)
 
 
-class Admission(Moves):
+class Admission(BreakerRows):
     def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
         rows = self._run(_UNPRICED, {"_backend": backend, "_now": now_us, "_limit": limit})
-        return [UnpricedJob(r.id, r.failures, request_of(r, f"estimate-{r.id}")) for r in rows]
+        return [_to_price(row) for row in rows]
+
+    def stale_heads(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
+        rows = self._run(_STALE, {"_backend": backend, "_now": now_us, "_limit": limit})
+        return [_to_price(row) for row in rows]
+
+    def unchanged_jobs(self, backend: str, asked: Sequence[UnpricedJob]) -> set[int]:
+        shots = {job.job_id: job.request.shots for job in asked}
+        rows = self._c.execute(
+            select(jobs.c.id, jobs.c.shots).where(jobs.c.id.in_(sorted(shots)), jobs.c.backend == backend)
+        )
+        return {row.id for row in rows if row.shots == shots[row.id]}
 
     def record_quotes(self, quoted: Sequence[Quote]) -> None:
         if not quoted:
             return
         for quote in quoted:
-            self._run(_PRICE_JOB, {"_id": quote.job_id, "_cost": quote.cost_microusd})
+            values = {
+                "_id": quote.job_id,
+                "_cost": quote.cost_microusd,
+                "_taken": quote.taken_us,
+                "_valid_until": quote.valid_until_us,
+                "_hint": quote.chosen_hint,
+            }
+            self._run(_PRICE_JOB, values)
         rows = [
             {
                 "job_id": q.job_id,
@@ -188,31 +248,29 @@ class Admission(Moves):
     def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
         in_flight = {name: count for name, count in self._run(_IN_FLIGHT)}
         doubts = {name: (count, int(micro)) for name, count, micro in self._run(_IN_DOUBT)}
-        paused = {row.backend: Pause(row.code, row.sentence, row.until_us) for row in self._run(_PAUSES)}
+        paused: dict[str, list[Pause]] = defaultdict(list)
+        for row in self._run(_PAUSES):
+            paused[row.backend].append(Pause(row.code, row.sentence, row.until_us))
+        states = self.breaker_states()
         return [
             replace(
                 load,
+                breaker=states.get(load.name, BreakerState()),
                 in_flight=in_flight.get(load.name, 0),
                 in_doubt=doubts.get(load.name, (0, 0))[0],
                 exposure_microusd=doubts.get(load.name, (0, 0))[1],
-                pause=_longest([paused.get(load.name), paused.get(load.name.partition(":")[0])]),
+                pauses=(*paused[load.name], *paused[load.name.partition(":")[0]]),
             )
             for load in loads
         ]
 
-    def night_books(self, key: str) -> NightBooks:
-        row = self._run(_NIGHT, {"_key": key}).first()
-        arming = self.arming()
-        in_force = arming is not None and arming.once_night in (None, key)
-        if row is None:
-            return NightBooks(key, arming.night_limit_microusd if arming and in_force else None)
-        # A cap lives in its row once the night has one; disarmed, nothing more may be promised under it.
-        return NightBooks(
-            key, row.limit_microusd if in_force else None, row.held_microusd, row.posted_microusd
-        )
+    def busy_backends(self) -> set[str]:
+        """Backends, and providers, with tasks under way, doubts, a pause or a breaker that counts."""
+        counted = [row[0] for statement in (_IN_FLIGHT, _IN_DOUBT) for row in self._run(statement)]
+        return {*counted, *(row.backend for row in self._run(_PAUSES)), *self.breaker_states()}
 
-    def prepared_estimates(self) -> dict[str, int]:
-        return {name: int(micro) for name, micro in self._run(_PROMISED)}
+    def prepared_candidates(self) -> list[Candidate]:
+        return [candidate(row) for row in self._run(_PROMISED)]
 
     def arming(self) -> ArmingRecord | None:
         row = self._run(_LAST_ARMING).first()
@@ -224,16 +282,8 @@ class Admission(Moves):
         rows = self._run(_HEADS, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [candidate(row) for row in rows]
 
-    def drop_stale_quotes(self, job_ids: Sequence[int], now_us: int) -> list[int]:
-        if not job_ids:
-            return []
-        return sorted(self._c.execute(_DROP_STALE, {"_ids": list(job_ids), "_now": now_us}).scalars())
-
-    def quote_is_valid(self, job_id: int, now_us: int) -> bool:
-        return self._run(_VALID_QUOTE_OF, {"_job": job_id, "_now": now_us}).first() is not None
-
     def candidate_of(self, job_id: int) -> Candidate:
-        row = self._c.execute(select(*CANDIDATE_COLUMNS).where(jobs.c.id == job_id)).one()
+        (row,) = self._run(_CANDIDATE, {"_id": job_id})
         return candidate(row)
 
     def prepare_attempts(self, admitted: Sequence[tuple[Candidate, str]], at_us: int) -> list[int]:
@@ -241,7 +291,7 @@ class Admission(Moves):
         ours = [(job, attempt_id) for job, attempt_id in admitted if job.job_id in moved]
         if not ours:
             return []
-        tried = {job_id: last for job_id, last in self._c.execute(_LAST_TRY, {"_ids": sorted(moved)})}
+        tried = {job_id: last for job_id, last in self._run(_LAST_TRY, {"_ids": sorted(moved)})}
         rows = [
             {
                 "id": attempt_id,

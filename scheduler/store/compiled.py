@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Protocol
@@ -19,6 +19,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Values = Mapping[str, Any]
+#: A list for an IN is compiled for each of its lengths: worth it for the few of an idle daemon, which soon
+#: come again, and not for the many of a busy one, which share the price of one execution.
+LONGEST_LIST = 4
 NO_VALUES: Values = {}
 
 
@@ -35,6 +38,8 @@ class Answer(Protocol):
     def scalar(self) -> Any: ...
 
     def scalar_one(self) -> Any: ...
+
+    def scalars(self) -> Iterable[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,17 @@ class _Rows:
         ((value,),) = self.rows
         return value
 
+    def scalars(self) -> Iterable[Any]:
+        return [row[0] for row in self.rows]
+
 
 @dataclass(slots=True)
 class _Compiled:
     sql: str
     #: Values that are part of the statement (`state = 'submitting'`), by name.
     constants: Mapping[str, Any]
+    #: For each list, what its values are called in the SQL.
+    lists: Mapping[str, Sequence[str]]
     #: Puts a mapping's values into the order of the SQL.
     in_order: Callable[[Values], tuple[Any, ...]]
     #: Positions whose values a type of ours changes on the way in (ForeignText).
@@ -71,7 +81,11 @@ class _Compiled:
     named: Callable[[Sequence[Any]], Any] | None = None
 
     def bind(self, values: Values) -> tuple[Any, ...]:
-        ordered = self.in_order({**self.constants, **values} if self.constants else values)
+        if self.constants or self.lists:
+            values = {**self.constants, **values}
+        for name, names in self.lists.items():
+            values.update(zip(names, values[name], strict=True))  # type: ignore[attr-defined] # our own, above
+        ordered = self.in_order(values)
         if not self.processors:
             return ordered
         changed = list(ordered)
@@ -91,21 +105,38 @@ class _Compiled:
         return _Rows(cursor.rowcount, rows)
 
 
-_KNOWN: dict[tuple[Executable, tuple[str, ...]], _Compiled] = {}
+_KNOWN: dict[tuple[Executable, tuple[str, ...], tuple[tuple[str, int], ...]], _Compiled] = {}
 
 
-def run(connection: Connection, statement: Executable, values: Values | Sequence[Values]) -> Answer:
+def driver_of(connection: Connection) -> sqlite3.Connection | None:
+    """SQLite's own connection; None for another database, and when somebody listens to every statement."""
+    # The tests of query plans listen: they shall hear of all of them.
+    if connection.dialect.name != "sqlite" or connection.dispatch.before_cursor_execute:
+        return None
+    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
+
+
+def run(
+    connection: Connection,
+    statement: Executable,
+    values: Values | Sequence[Values],
+    driver: sqlite3.Connection | None = None,
+) -> Answer:
     """Execute a constant of this package inside an open transaction; several mappings are one executemany.
 
-    Not for statements that are made for one call (they would be kept for ever) or that take a list for an
-    IN, and rows come as the driver gives them: a Boolean of SQLite is 0 or 1. Raises DBAPIError.
+    `driver` is what `driver_of` says of the connection, asked once for a transaction. Not for statements that
+    are made for one call: they would be kept for ever. Rows come as the driver gives
+    them: a Boolean of SQLite is 0 or 1. Raises DBAPIError.
     """
-    # Somebody who listens (the tests of query plans) shall hear of every statement.
-    if connection.dialect.name != "sqlite" or connection.dispatch.before_cursor_execute:
+    driver = driver or driver_of(connection)
+    if driver is None:
         return connection.execute(statement, values)
-    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-    if isinstance(values, Mapping):
-        compiled = _compiled_for(connection, statement, values)
+    if type(values) is dict or isinstance(values, Mapping):
+        lengths = tuple([(name, len(value)) for name, value in values.items() if type(value) is list])
+        if lengths and max(length for _, length in lengths) > LONGEST_LIST:
+            return connection.execute(statement, values)
+        compiled = _compiled_for(connection, statement, values, lengths)
         bound: Any = compiled.bind(values)
         execute: Callable[..., sqlite3.Cursor] = driver.execute
     else:
@@ -120,8 +151,10 @@ def run(connection: Connection, statement: Executable, values: Values | Sequence
         ) from error
 
 
-def _compiled_for(connection: Connection, statement: Executable, values: Values) -> _Compiled:
-    key = (statement, tuple(values))
+def _compiled_for(
+    connection: Connection, statement: Executable, values: Values, lengths: tuple[tuple[str, int], ...] = ()
+) -> _Compiled:
+    key = (statement, tuple(values), lengths)
     compiled = _KNOWN.get(key)
     if compiled is None:
         compiled = _KNOWN[key] = _compile(connection, statement, values)
@@ -131,18 +164,18 @@ def _compiled_for(connection: Connection, statement: Executable, values: Values)
 def _compile(connection: Connection, statement: Any, values: Values) -> _Compiled:
     dialect = connection.dialect
     compiled: SQLCompiler = statement.compile(dialect=dialect, column_keys=list(values))
-    if any(bind.expanding and name in values for name, bind in compiled.binds.items()):
-        raise ValueError("a statement that takes a list is different for each length: execute it")
-    # Lists that are part of the statement (`state IN (…)`) become single values here, once and for all.
+    # Lists become single values, those that are part of the statement (`state IN (…)`) once and for all.
     expanded = compiled.construct_expanded_state(dict(values))
     names = tuple(expanded.positiontup or ())
-    constants = {name: value for name, value in expanded.parameters.items() if name not in values}
+    lists = {name: found for name, found in expanded.parameter_expansion.items() if name in values}
+    given = {*values, *(name for found in lists.values() for name in found)}
+    constants = {name: value for name, value in expanded.parameters.items() if name not in given}
     processors = [
         (position, process)
         for position, name in enumerate(names)
         if name in values and (process := compiled.binds[name].type.bind_processor(dialect)) is not None
     ]
-    return _Compiled(expanded.statement, constants, _getter(names), processors)
+    return _Compiled(expanded.statement, constants, lists, _getter(names), processors)
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from scheduler.errors import SettingsError, TryAgain
+from scheduler.store.compiled import driver_of
 from scheduler.store.tx import StoreTx
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def sqlite_engine(path: str, *, read_only: bool = False, timeout_s: float = 10.0
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        _say(connection, "BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -108,11 +109,10 @@ def run_group(connection: Connection, works: list[Work]) -> list[tuple[Any, Base
         return [(works[0](tx), None)]
     outcomes: list[tuple[Any, BaseException | None]] = []
     for work in works:
-        # Plain statements: SQLAlchemy's own savepoint object takes longer than what most works do inside.
-        connection.exec_driver_sql("SAVEPOINT work")
+        _say(connection, "SAVEPOINT work")
         try:
             value = work(tx)
-            connection.exec_driver_sql("RELEASE SAVEPOINT work")
+            _say(connection, "RELEASE SAVEPOINT work")
         except DBAPIError as error:
             if is_weather(error):
                 raise  # the whole transaction is gone (a full disk rolls it back): all have failed
@@ -127,8 +127,20 @@ def run_group(connection: Connection, works: list[Work]) -> list[tuple[Any, Base
 
 
 def _undo_work(connection: Connection) -> None:
-    connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
-    connection.exec_driver_sql("RELEASE SAVEPOINT work")
+    _say(connection, "ROLLBACK TO SAVEPOINT work")
+    _say(connection, "RELEASE SAVEPOINT work")
+
+
+def _say(connection: Connection, sql: str) -> None:
+    """A statement without values or rows; on SQLite past SQLAlchemy, which takes longer than most works."""
+    driver = driver_of(connection)
+    if driver is None:
+        connection.exec_driver_sql(sql)
+        return
+    try:
+        driver.execute(sql)
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(sql, (), error, sqlite3.Error, dialect=connection.dialect) from error
 
 
 def run_transaction(connection: Connection, works: list[Work]) -> list[tuple[Any, BaseException | None]]:

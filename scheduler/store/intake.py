@@ -48,6 +48,8 @@ def job_row(
         "accept_overage": spec.accept_overage,
         "execution_hint": spec.execution_hint,
         "priority": spec.priority,
+        "cap_microusd": spec.cap_microusd,
+        "retries_left": spec.retries,
         "created_us": at_us,
     }
 

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Executable,
     Table,
     bindparam,
-    delete,
+    case,
     func,
     insert,
     literal_column,
@@ -32,7 +32,7 @@ from scheduler.core.lifecycle import (
     JobState,
     job_states_before,
 )
-from scheduler.store.compiled import NO_VALUES, Answer, Values, run
+from scheduler.store.compiled import NO_VALUES, Answer, Values, driver_of, run
 from scheduler.store.schema import job_events, jobs, pauses, sequences
 
 
@@ -53,7 +53,17 @@ def targets_of(event: JobEvent) -> JobState:
 
 
 _EVENTS = insert(job_events)
+_FORGET = pauses.delete().where(
+    pauses.c.backend == bindparam("_backend"), pauses.c.until_us <= bindparam("_now")
+)
 _SOURCES = {event: sorted(job_states_before(event)) for event in JobEvent}
+#: Events after which more is known about what a job has cost: its ends, and a failed try that was paid.
+_COSTS = frozenset(event for event in JobEvent if targets_of(event) in JOB_ENDED) | {JobEvent.RETRY}
+_COST: Any = bindparam("_cost", type_=jobs.c.cost_microusd.type)
+#: A job costs what all its tries cost together; a cost that is unknown (None) leaves what is known.
+_COST_SO_FAR = case(
+    (_COST.is_(None), jobs.c.cost_microusd), else_=func.coalesce(jobs.c.cost_microusd, 0) + _COST
+)
 _MOVE_ONE = {
     event: update(jobs)
     .where(jobs.c.id == bindparam("_id"), jobs.c.state.in_(_SOURCES[event]))
@@ -62,16 +72,8 @@ _MOVE_ONE = {
         reason=bindparam("_reason"),
         wait_code=None,
         wait_until_us=None,
-        **(
-            {
-                "ended_us": bindparam("_at"),
-                "cost_microusd": func.coalesce(
-                    bindparam("_cost", type_=jobs.c.cost_microusd.type), jobs.c.cost_microusd
-                ),
-            }
-            if targets_of(event) in JOB_ENDED
-            else {}
-        ),
+        **({"ended_us": bindparam("_at")} if targets_of(event) in JOB_ENDED else {}),
+        **({"cost_microusd": _COST_SO_FAR} if event in _COSTS else {}),
     )
     for event in JobEvent
 }
@@ -88,10 +90,6 @@ _TAKE_NUMBERS = (
     .where(sequences.c.name == bindparam("_name"))
     .values(next=sequences.c.next + bindparam("_count"))
     .returning(sequences.c.next)
-)
-
-_FORGET_PAUSE = delete(pauses).where(
-    pauses.c.backend == bindparam("_backend"), pauses.c.until_us <= bindparam("_now")
 )
 
 
@@ -114,10 +112,13 @@ class Moves:
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection
+        self._driver = driver_of(connection)
 
     def _run(self, statement: Executable, values: Values | Sequence[Values] = NO_VALUES) -> Answer:
         """Execute a constant of this package, compiled once; `compiled.run` tells what it is not for."""
-        return run(self._c, statement, values)
+        if self._driver is None:
+            return self._c.execute(statement, values)
+        return run(self._c, statement, values, self._driver)
 
     def insert_ignoring(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows whose key may already be there, and then leave what is there alone."""
@@ -136,9 +137,13 @@ class Moves:
     def move_job(
         self, job_id: int, event: JobEvent, at_us: int, sentence: str, *, cost_microusd: int | None = None
     ) -> bool:
+        """Move a job along one arrow; `cost_microusd` is what its latest try cost, None is unknown."""
         values: dict[str, Any] = {"_id": job_id, "_reason": sentence}
         if targets_of(event) in JOB_ENDED:
-            values |= {"_at": at_us, "_cost": cost_microusd}
+            values["_at"] = at_us
+        if event in _COSTS:
+            # Every arrow to cancelled leaves from where nothing was sent, or is known not to have arrived.
+            values["_cost"] = 0 if event is JobEvent.CANCEL else cost_microusd
         if self._run(_MOVE_ONE[event], values).rowcount != 1:
             return False
         self.note((job_id,), at_us, event, sentence)
@@ -148,9 +153,7 @@ class Moves:
         """Move many along one arrow; returns those that moved. The story is the caller's to note."""
         if not job_ids:
             return []
-        return sorted(
-            self._c.execute(_MOVE_MANY[event], {"_ids": list(job_ids), "_reason": sentence}).scalars()
-        )
+        return sorted(self._run(_MOVE_MANY[event], {"_ids": list(job_ids), "_reason": sentence}).scalars())
 
     def note(self, job_ids: Iterable[int], at_us: int, event: str, sentence: str) -> None:
         rows = [{"job_id": i, "at_us": at_us, "event": str(event), "sentence": sentence} for i in job_ids]
@@ -158,32 +161,32 @@ class Moves:
             self._run(_EVENTS, rows if len(rows) > 1 else rows[0])
 
     def pause_backend(self, backend: str, pause: Pause, at_us: int) -> None:
-        found = self._c.execute(select(pauses).where(pauses.c.backend == backend)).first()
-        failures = 1 + (found.failures if found is not None else 0)
-        if (
-            found is not None
-            and pause.until_us is not None
-            and (found.until_us is None or found.until_us > pause.until_us)
-        ):
-            # What a person must lift is not lifted by a busy provider's clock, and an hour that one answer
-            # asked for is not cut short by the next.
-            pause, at_us = Pause(found.code, found.sentence, found.until_us), found.since_us
-        row = {
-            "backend": backend,
-            "code": pause.code,
-            "sentence": pause.sentence,
-            "until_us": pause.until_us,
-            "failures": failures,
-            "since_us": at_us,
-        }
-        self.upsert(pauses, "backend", row)
+        """Pause for a reason; another reason stands beside it, and lifting one lifts no other."""
+        same = (pauses.c.backend == backend) & (pauses.c.code == pause.code)
+        found = self._c.execute(select(pauses).where(same)).first()
+        values = {"sentence": pause.sentence, "until_us": pause.until_us, "since_us": at_us}
+        if found is None:
+            self._c.execute(insert(pauses), {"backend": backend, "code": pause.code, "failures": 1, **values})
+        else:
+            if pause.until_us is not None and (found.until_us is None or found.until_us > pause.until_us):
+                # What one answer asked for, or a person has to end, is not cut short by the next.
+                values |= {"sentence": found.sentence, "until_us": found.until_us}
+            self._c.execute(update(pauses).where(same).values(failures=found.failures + 1, **values))
 
     def pause_failures(self, backend: str) -> int:
-        found = self._c.execute(select(pauses.c.failures).where(pauses.c.backend == backend)).scalar()
-        return int(found or 0)
+        statement = select(func.coalesce(func.max(pauses.c.failures), 0)).where(pauses.c.backend == backend)
+        return int(self._c.execute(statement).scalar_one())
 
-    def forget_past_pause(self, backend: str, now_us: int) -> None:
-        self._run(_FORGET_PAUSE, {"_backend": backend, "_now": now_us})
+    def pauses_of(self, backend: str) -> list[Pause]:
+        rows = self._c.execute(select(pauses).where(pauses.c.backend == backend).order_by(pauses.c.code))
+        return [Pause(row.code, row.sentence, row.until_us) for row in rows]
 
-    def clear_pause(self, backend: str) -> bool:
-        return self._c.execute(pauses.delete().where(pauses.c.backend == backend)).rowcount == 1
+    def clear_pause(self, backend: str, code: str | None = None) -> bool:
+        where = pauses.c.backend == backend
+        if code is not None:
+            where &= pauses.c.code == code
+        return self._c.execute(pauses.delete().where(where)).rowcount > 0
+
+    def forget_short_pauses(self, backend: str, now_us: int) -> None:
+        """It works again: pauses that have ended by themselves, and how many they were, are forgotten."""
+        self._run(_FORGET, {"_backend": backend, "_now": now_us})

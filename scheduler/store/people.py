@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 
 from scheduler.core.admission import Candidate
+from scheduler.core.caps import Window
 from scheduler.core.job import JobRef
-from scheduler.core.lifecycle import ATTEMPT_LIVE, AttemptState, HoldState, JobState
+from scheduler.core.lifecycle import ATTEMPT_LIVE, AttemptState, JobState
 from scheduler.core.records import (
     ArmingRecord,
     AttemptRecord,
@@ -22,7 +23,7 @@ from scheduler.core.records import (
 from scheduler.store.admission import CANDIDATE_COLUMNS, candidate
 from scheduler.store.moves import is_state
 from scheduler.store.publication import Publication, job_record, job_rows
-from scheduler.store.schema import armings, attempts, batches, holds, job_events, jobs, nights
+from scheduler.store.schema import armings, attempts, batches, cap_parts, job_events, jobs
 
 _OPEN_COUNTS = select(jobs.c.state, func.count()).where(jobs.c.ended_us.is_(None)).group_by(jobs.c.state)
 _ENDED_COUNTS = (
@@ -47,12 +48,12 @@ _FIRST_UNPRICED = (
     .order_by(jobs.c.id)
     .limit(1)
 )
-_IN_DOUBT_MONEY = (
-    select(func.coalesce(func.sum(holds.c.amount_microusd), 0))
-    .select_from(holds.join(attempts, attempts.c.id == holds.c.attempt_id))
+_IN_DOUBT_USE = (
+    select(func.coalesce(func.sum(cap_parts.c.amount), 0))
+    .select_from(cap_parts.join(attempts, attempts.c.id == cap_parts.c.attempt_id))
     .where(
-        holds.c.night == bindparam("_night"),
-        is_state(holds.c.state, HoldState.OPEN),
+        cap_parts.c.window_key == bindparam("_key"),
+        cap_parts.c.settled.is_(None),
         attempts.c.state == AttemptState.IN_DOUBT.value,
     )
 )
@@ -129,7 +130,7 @@ class People(Publication):
     def ask_cancel(self, job_id: int, at_us: int) -> None:
         self._c.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_asked_us=at_us))
 
-    def arm(self, record: ArmingRecord, night: str) -> None:
+    def arm(self, record: ArmingRecord, night: Window) -> None:
         row = {
             "armed": True,
             "night_limit_microusd": record.night_limit_microusd,
@@ -140,8 +141,8 @@ class People(Publication):
         }
         self._c.execute(insert(armings), row)
         # A night that has begun keeps its books; only its limit changes.
-        changed = update(nights).where(nights.c.key == night)
-        self._c.execute(changed.values(limit_microusd=record.night_limit_microusd))
+        limit, actor, reason = record.night_limit_microusd, record.actor, record.reason or "armed"
+        self.set_cap_limit(night.cap, night.key, limit, actor, reason, record.at_us)
 
     def disarm(self, actor: str, reason: str, at_us: int) -> bool:
         was_armed = self.arming() is not None
@@ -149,8 +150,8 @@ class People(Publication):
         self._c.execute(insert(armings), row)
         return was_armed
 
-    def in_doubt_microusd(self, night: str) -> int:
-        return int(self._c.execute(_IN_DOUBT_MONEY, {"_night": night}).scalar_one())
+    def in_doubt_use(self, window_key: str) -> int:
+        return int(self._run(_IN_DOUBT_USE, {"_key": window_key}).scalar_one())
 
     def state_counts(self, since_us: int) -> dict[str, int]:
         counts = self._pairs(_OPEN_COUNTS, {})
@@ -166,10 +167,10 @@ class People(Publication):
         }
 
     def prices_will_come(self, backend: str) -> bool:
-        return self._c.execute(_PRICES_WILL_COME, {"_backend": backend}).first() is not None
+        return self._run(_PRICES_WILL_COME, {"_backend": backend}).first() is not None
 
     def first_unpriced(self, backend: str) -> Candidate | None:
-        row = self._c.execute(_FIRST_UNPRICED, {"_backend": backend}).first()
+        row = self._run(_FIRST_UNPRICED, {"_backend": backend}).first()
         return None if row is None else candidate(row)
 
     def latest_batches(self, limit: int) -> list[BatchRecord]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
 
-from scheduler.core.lifecycle import AttemptState, HoldState, JobEvent
+from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, advance_attempt
 from scheduler.core.records import FinishedTask, OpenTask
 from scheduler.core.settlement import Settlement
 from scheduler.core.task import Completed, CostFacts
@@ -109,11 +109,17 @@ _FINISHED = (
     .order_by(attempts.c.job_id)
     .limit(bindparam("_limit"))
 )
-_SETTLE = (
-    update(attempts)
+_SETTLE = {
+    event: update(attempts)
     .where(attempts.c.id.in_(bindparam("_ids", expanding=True)), attempts.c.state == _A.FINISHED.value)
-    .values(state=_A.SETTLED.value)
+    .values(state=advance_attempt(_A.FINISHED, event).value)
     .returning(attempts.c.id)
+    for event in (AttemptEvent.SETTLE, AttemptEvent.SETTLE_FAILURE)
+}
+_TAKE_RETRY = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("_id"), jobs.c.retries_left > 0, jobs.c.cancel_asked_us.is_(None))
+    .values(retries_left=jobs.c.retries_left - 1)
 )
 
 
@@ -194,19 +200,16 @@ class Polling(Submission):
         ]
 
     def settle_attempts(self, settled: Sequence[tuple[FinishedTask, Settlement]], at_us: int) -> None:
-        ids = [task.attempt_id for task, _ in settled]
-        ours = set(self._c.execute(_SETTLE, {"_ids": ids}).scalars())
+        ours: set[str] = set()
+        for event, failed in ((AttemptEvent.SETTLE, False), (AttemptEvent.SETTLE_FAILURE, True)):
+            ids = [task.attempt_id for task, _ in settled if (task.failure is not None) is failed]
+            if ids:
+                ours.update(self._run(_SETTLE[event], {"_ids": ids}).scalars())
         for task, settlement in settled:
             if task.attempt_id not in ours:
                 continue
             if task.hold_microusd is not None:
-                self.close_hold(
-                    task.attempt_id,
-                    HoldState.POSTED,
-                    posted=settlement.posted_microusd,
-                    overrun=settlement.overrun_microusd,
-                    evidence=settlement.evidence,
-                )
+                self.post_hold(task.attempt_id, task.cost, None, "nightshot", settlement.evidence, at_us)
             self._end_job(task, settlement, at_us)
 
     def _end_job(self, task: FinishedTask, settlement: Settlement, at_us: int) -> None:
@@ -214,6 +217,11 @@ class Polling(Submission):
             event, sentence = JobEvent.COMPLETE, f"completed on {task.backend}"
         elif task.never_runs:
             event, sentence = JobEvent.REJECT, task.failure
+        elif self.take_retry(task.job_id):
+            event, sentence = JobEvent.RETRY, f"failed and is tried again: {task.failure}"
         else:
             event, sentence = JobEvent.FAIL, task.failure
         self.move_job(task.job_id, event, at_us, sentence, cost_microusd=settlement.cost_microusd)
+
+    def take_retry(self, job_id: int) -> bool:
+        return self._run(_TAKE_RETRY, {"_id": job_id}).rowcount == 1

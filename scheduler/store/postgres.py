@@ -35,27 +35,89 @@ T = TypeVar("T")
 DAEMON_LOCK = 7_464_101_402_660_642
 
 
-@contextlib.asynccontextmanager
-async def advisory_lock(url: str) -> AsyncIterator[None]:
-    """Hold the database for one daemon inside the block. Raises TryAgain when another daemon has it."""
-    engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    try:
+#: How often the lock's connection is asked whether it lives, and how long it may take to say so.
+WATCH_EVERY_S = 2.0
+ANSWER_WITHIN_S = 10.0
+
+
+class _DaemonLock:
+    """The advisory lock of one daemon, and the connection that it lives and dies with."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._connection: AsyncConnection | None = None
+
+    async def take(self) -> None:
+        """Raises TryAgain when another daemon has it, Unreachable when nobody can say."""
         try:
-            connection = await engine.connect()
+            self._connection = await self._engine.connect()
+            got = await self._connection.execute(text(f"SELECT pg_try_advisory_lock({DAEMON_LOCK})"))
+            taken = bool(got.scalar_one())
         except (DBAPIError, OSError) as error:
+            await self._let_go()
             raise Unreachable(f"the database cannot be reached: {error}", "check store.url") from error
+        if not taken:
+            await self._let_go()
+            raise TryAgain(
+                "the database is in use by another nightshot daemon",
+                "stop that one first: several daemons on one database are not supported yet",
+            )
+
+    async def watch(self, lost: Callable[[str], None]) -> None:
+        """Take it again when its connection died; tell `lost` and end when somebody else was quicker."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            if await self._is_held():
+                continue
+            await self._let_go()
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    await self.take()
+            except (Unreachable, TimeoutError):
+                continue  # the store is as far away: no intent can be committed meanwhile
+            except TryAgain as taken:
+                lost(f"the connection that held the database's lock was lost, and {taken.message}")
+                return
+
+    async def _is_held(self) -> bool:
+        if self._connection is None:
+            return False
         try:
-            got = await connection.execute(text(f"SELECT pg_try_advisory_lock({DAEMON_LOCK})"))
-            if not got.scalar_one():
-                raise TryAgain(
-                    "the database is in use by another nightshot daemon",
-                    "stop that one first: several daemons on one database are not supported yet",
-                )
-            yield
-        finally:
-            await connection.close()
-    finally:
-        await engine.dispose()
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await self._connection.execute(text("SELECT 1"))
+        except (DBAPIError, OSError, TimeoutError):
+            return False
+        return True
+
+    async def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(DBAPIError, OSError):  # it may be dead already
+                await connection.invalidate()
+                await connection.close()
+
+    async def close(self) -> None:
+        await self._let_go()
+        await self._engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def advisory_lock(url: str, lost: Callable[[str], None] | None = None) -> AsyncIterator[None]:
+    """Hold the database for one daemon inside the block. Raises TryAgain when another daemon has it."""
+    async with contextlib.AsyncExitStack() as stack:
+        lock = _DaemonLock(url)
+        stack.push_async_callback(lock.close)
+        await lock.take()
+        if lost is not None:
+            watching = asyncio.create_task(lock.watch(lost), name="database-lock")
+            stack.push_async_callback(_cancelled, watching)
+        yield
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 class PostgresStore:

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Row, Select, bindparam, select, update
 from scheduler.core.lifecycle import AttemptState, JobState
 from scheduler.core.money import Money
 from scheduler.core.records import AttemptRecord, EndedJob, JobRecord, ResultRecord
+from scheduler.core.settlement import Booked
 from scheduler.core.task import CostFacts
 from scheduler.core.timing import iso
 from scheduler.store.moves import in_states
@@ -54,7 +55,14 @@ def job_record(r: Row[Any]) -> JobRecord:
 
 
 _ATTEMPTS_OF = (
-    select(attempts, holds.c.amount_microusd, holds.c.state.label("hold_state"))
+    select(
+        attempts,
+        holds.c.amount_microusd,
+        holds.c.state.label("hold_state"),
+        holds.c.posted_microusd,
+        holds.c.refunded_microusd,
+        holds.c.evidence,
+    )
     .select_from(attempts.join(holds, holds.c.attempt_id == attempts.c.id, isouter=True))
     .where(attempts.c.job_id.in_(_IDS))
     .order_by(attempts.c.job_id, attempts.c.ordinal)
@@ -115,6 +123,7 @@ def attempt_record(r: Row[Any]) -> AttemptRecord:
         cost=CostFacts(r.estimated_cost_microusd, r.credits_applied_microcredits, r.overage_microusd),
         reason=r.reason,
         raw_reply=r.raw_reply,
+        booked=Booked(r.hold_state, r.posted_microusd, r.refunded_microusd or 0, r.evidence),
     )
 
 

@@ -6,73 +6,77 @@ Every index that the hot path walks is partial: finished history is not in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    Dialect,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
 
+from scheduler.core.breaker import Phase, Trouble
 from scheduler.core.lifecycle import (
     ATTEMPT_IN_FLIGHT,
     ATTEMPT_LIVE,
     ATTEMPT_POSTED,
     JOB_ENDED,
     AttemptState,
-    HoldState,
     JobState,
 )
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from scheduler.store.schema_base import ForeignText, RowId, in_list, metadata, partial
+from scheduler.store.schema_money import (
+    accounts,
+    alarms,
+    armings,
+    audit_marks,
+    audits,
+    cap_limits,
+    cap_parts,
+    cap_windows,
+    entries,
+    grants,
+    hold_parts,
+    holds,
+    txns,
 )
-#: SQLite makes an INTEGER primary key its rowid only under exactly this type.
-RowId = BigInteger().with_variant(Integer, "sqlite")
 
-
-class ForeignText(TypeDecorator[str]):
-    """Words that others chose: what no database can keep becomes U+FFFD.
-
-    A provider whose reply has a NUL character must not make its own outcome impossible to write down.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        if value is None or (value.isascii() and "\0" not in value):
-            return value
-        kept = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return kept.replace("\0", "\ufffd")
-
-
-def in_list(values: Iterable[str]) -> str:
-    return "(" + ", ".join(f"'{value}'" for value in sorted(values)) + ")"
-
-
-def partial(name: str, *columns: object, where: str, unique: bool = False) -> Index:
-    clause = text(where)
-    return Index(name, *columns, unique=unique, sqlite_where=clause, postgresql_where=clause)  # type: ignore[arg-type]
-
+__all__ = [
+    "accounts",
+    "alarms",
+    "armings",
+    "attempts",
+    "audit_marks",
+    "audits",
+    "batches",
+    "breakers",
+    "cap_limits",
+    "cap_parts",
+    "cap_windows",
+    "circuits",
+    "clock_marks",
+    "entries",
+    "grants",
+    "hold_parts",
+    "holds",
+    "in_list",
+    "intent_marks",
+    "job_events",
+    "jobs",
+    "metadata",
+    "parts",
+    "pauses",
+    "quotes",
+    "results",
+    "sequences",
+    "txns",
+]
 
 #: Numbers are handed out in blocks inside the writing transaction, so rows can be inserted in bulk with ids.
 sequences = Table(
@@ -131,6 +135,14 @@ jobs = Table(
     Column("cancel_asked_us", BigInteger),
     Column("estimate_microusd", BigInteger),
     Column("cost_microusd", BigInteger),
+    # The first quote, or the one a person approved: drift is measured from it.
+    Column("accepted_microusd", BigInteger),
+    Column("approved_microusd", BigInteger),
+    Column("quoted_us", BigInteger),
+    Column("quote_valid_until_us", BigInteger),
+    Column("chosen_hint", Text),
+    Column("cap_microusd", BigInteger),
+    Column("retries_left", Integer, nullable=False, server_default="0"),
     Column("wait_code", Text),
     Column("wait_until_us", BigInteger),
     Column("failures", Integer, nullable=False, server_default="0"),
@@ -140,7 +152,8 @@ jobs = Table(
     CheckConstraint(f"(state IN {in_list(JOB_ENDED)}) = (ended_us IS NOT NULL)", name="ended"),
     CheckConstraint("published_us IS NULL OR ended_us IS NOT NULL", name="published"),
     CheckConstraint("shots > 0 AND ordinal > 0", name="positive"),
-    CheckConstraint("estimate_microusd >= 0 AND cost_microusd >= 0", name="money"),
+    CheckConstraint("estimate_microusd >= 0 AND cost_microusd >= 0 AND cap_microusd >= 0", name="money"),
+    CheckConstraint("retries_left >= 0", name="retries"),
     partial("ix_jobs_unpriced", "backend", "id", where=f"{_waiting} AND estimate_microusd IS NULL"),
     partial("ix_jobs_open", "state", where="ended_us IS NULL"),
     partial("ix_jobs_ended", "ended_us", "state", where="ended_us IS NOT NULL"),
@@ -180,6 +193,8 @@ quotes = Table(
 )
 
 _A = AttemptState
+#: A provider has named them, so they can be asked about.
+_NAMED = frozenset({_A.SUBMITTED, _A.FINISHED, _A.SETTLED, _A.FAILED})
 attempts = Table(
     "attempts",
     metadata,
@@ -189,11 +204,15 @@ attempts = Table(
     Column("ordinal", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("posts", Integer, nullable=False, server_default="0"),
+    # Said with the intent: from then on an attempt without a hold is an audit's finding.
+    Column("paid", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
     Column("backend", Text, nullable=False),
     Column("provider", Text, nullable=False),
     Column("provider_job_id", ForeignText),
     Column("provider_status", ForeignText),
     Column("estimate_microusd", BigInteger, nullable=False),
+    Column("intent_epoch", Integer),
+    Column("intent_sequence", BigInteger),
     Column("prepared_us", BigInteger, nullable=False),
     Column("sent_us", BigInteger),
     Column("send_not_after_us", BigInteger),
@@ -204,6 +223,7 @@ attempts = Table(
     Column("estimated_cost_microusd", BigInteger),
     Column("credits_applied_microcredits", BigInteger),
     Column("overage_microusd", BigInteger),
+    Column("accept_overage", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
     Column("failure", ForeignText),
     Column("never_runs", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
     Column("reason", ForeignText),
@@ -214,7 +234,7 @@ attempts = Table(
     CheckConstraint("posts IN (0, 1)", name="one_post"),
     CheckConstraint(f"state NOT IN {in_list(ATTEMPT_POSTED)} OR posts = 1", name="posted"),
     CheckConstraint(
-        f"state NOT IN {in_list({_A.SUBMITTED, _A.FINISHED, _A.SETTLED})} OR provider_job_id IS NOT NULL",
+        f"state NOT IN {in_list(_NAMED)} OR provider_job_id IS NOT NULL",
         name="named_by_provider",
     ),
     CheckConstraint(
@@ -236,39 +256,18 @@ attempts = Table(
         unique=True,
         where="provider_job_id IS NOT NULL",
     ),
+    partial(
+        "uq_attempts_intent",
+        "intent_epoch",
+        "intent_sequence",
+        unique=True,
+        where="intent_sequence IS NOT NULL",
+    ),
     partial("ix_attempts_prepared", "prepared_us", where=f"state = '{_A.PREPARED}'"),
     partial("ix_attempts_in_flight", "backend", where=f"state IN {in_list(ATTEMPT_IN_FLIGHT)}"),
     partial("ix_attempts_due", "next_poll_us", where=f"state = '{_A.SUBMITTED}'"),
     partial("ix_attempts_lost", "backend", where=f"state IN {in_list({_A.SUBMITTING, _A.IN_DOUBT})}"),
     partial("ix_attempts_finished", "job_id", where=f"state = '{_A.FINISHED}'"),
-)
-
-#: One hard cap a night. `held` and `posted` are raised and lowered only by guarded updates.
-nights = Table(
-    "nights",
-    metadata,
-    Column("key", Text, primary_key=True),
-    Column("limit_microusd", BigInteger, nullable=False),
-    Column("held_microusd", BigInteger, nullable=False, server_default="0"),
-    Column("posted_microusd", BigInteger, nullable=False, server_default="0"),
-    Column("opened_us", BigInteger, nullable=False),
-    CheckConstraint("limit_microusd >= 0 AND held_microusd >= 0 AND posted_microusd >= 0", name="money"),
-)
-
-holds = Table(
-    "holds",
-    metadata,
-    Column("attempt_id", Text, ForeignKey("attempts.id"), primary_key=True),
-    Column("night", Text, ForeignKey("nights.key"), nullable=False),
-    Column("amount_microusd", BigInteger, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("posted_microusd", BigInteger),
-    Column("overrun_microusd", BigInteger, nullable=False, server_default="0"),
-    Column("evidence", ForeignText),
-    CheckConstraint(f"state IN {in_list(HoldState)}", name="state"),
-    CheckConstraint("amount_microusd >= 0 AND overrun_microusd >= 0 AND posted_microusd >= 0", name="money"),
-    CheckConstraint(f"(state = '{HoldState.POSTED}') = (posted_microusd IS NOT NULL)", name="posted"),
-    partial("ix_holds_open", "night", where=f"state = '{HoldState.OPEN}'"),
 )
 
 results = Table(
@@ -297,20 +296,39 @@ job_events = Table(
     Index("ix_job_events_job", "job_id", "id"),
 )
 
-#: Append-only: who armed or disarmed paid submission, when and why. The last row is in force.
-armings = Table(
-    "armings",
+#: What a backend did lately, as `core.breaker` counts it; no row is a closed breaker with nothing to say.
+breakers = Table(
+    "breakers",
     metadata,
-    Column("id", RowId, primary_key=True, autoincrement=True),
-    Column("armed", Boolean(create_constraint=False), nullable=False),
-    Column("night_limit_microusd", BigInteger),
-    Column("once_night", Text),
-    Column("actor", Text, nullable=False),
-    Column("reason", ForeignText, nullable=False),
-    Column("at_us", BigInteger, nullable=False),
-    CheckConstraint(
-        "NOT armed OR (night_limit_microusd IS NOT NULL AND night_limit_microusd >= 0)", name="limit"
-    ),
+    Column("backend", Text, primary_key=True),
+    Column("phase", Text, nullable=False),
+    Column("cause", Text),
+    Column("openings", Integer, nullable=False),
+    Column("probe_us", BigInteger),
+    Column("in_a_row", Text, nullable=False),
+    CheckConstraint(f"phase IN {in_list(Phase)}", name="phase"),
+    CheckConstraint(f"cause IS NULL OR cause IN {in_list(Trouble)}", name="cause"),
+)
+
+#: Both clocks of a machine when they were last believed.
+clock_marks = Table(
+    "clock_marks",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("wall_us", BigInteger, nullable=False),
+    Column("boot_us", BigInteger, nullable=False),
+    Column("boot_id", Text, nullable=False),
+)
+
+#: The number of the last paid intent, mirrored in the journal beside the database.
+intent_marks = Table(
+    "intent_marks",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    # The newest epoch the journal was seen in: the next one starts above both.
+    Column("journal_epoch", Integer, nullable=False, server_default="0"),
 )
 
 #: A recorded reason to leave a backend alone; `until_us` NULL lasts until a person resumes it.
@@ -318,7 +336,7 @@ pauses = Table(
     "pauses",
     metadata,
     Column("backend", Text, primary_key=True),
-    Column("code", Text, nullable=False),
+    Column("code", Text, primary_key=True),
     Column("sentence", ForeignText, nullable=False),
     Column("until_us", BigInteger),
     Column("failures", Integer, nullable=False, server_default="1"),

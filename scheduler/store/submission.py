@@ -10,6 +10,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
 
+from scheduler.core.breaker import Phase
+from scheduler.core.breaker import gate as breaker_gate
+from scheduler.core.caps import Measure
+from scheduler.core.ledger import Kind, Posting, settle_entries
 from scheduler.core.lifecycle import (
     AttemptEvent,
     AttemptState,
@@ -19,12 +23,18 @@ from scheduler.core.lifecycle import (
     attempt_states_before,
 )
 from scheduler.core.records import LostAttempt, PreparedAttempt
-from scheduler.core.task import Accepted
+from scheduler.core.settlement import Held
+from scheduler.core.spending import Spending
+from scheduler.core.task import BY_A_PERSON, Accepted, CostFacts
 from scheduler.core.timing import iso
 from scheduler.errors import ImpossibleArrow
 from scheduler.store.admission import REQUEST_COLUMNS, Admission, request_of, with_circuit
+from scheduler.store.audit import AuditRows
+from scheduler.store.caps import CapRows
+from scheduler.store.intents import IntentRows
+from scheduler.store.ledger import LedgerRows
 from scheduler.store.moves import in_states, is_state
-from scheduler.store.schema import attempts, holds, jobs, nights, pauses
+from scheduler.store.schema import attempts, holds, jobs, pauses
 
 _A = AttemptState
 _ID = attempts.c.id == bindparam("_id")
@@ -44,17 +54,11 @@ _INTENT = (
     .values(
         state=_A.SUBMITTING.value,
         posts=1,
+        paid=bindparam("_paid"),
         sent_us=bindparam("_at"),
         send_not_after_us=bindparam("_not_after"),
+        accept_overage=bindparam("_accept_overage"),
     )
-)
-_RESERVE = (
-    update(nights)
-    .where(
-        nights.c.key == bindparam("_night"),
-        nights.c.held_microusd + nights.c.posted_microusd + bindparam("_amount") <= nights.c.limit_microusd,
-    )
-    .values(held_microusd=nights.c.held_microusd + bindparam("_amount"))
 )
 _HOLD = insert(holds)
 _GATE = (
@@ -93,6 +97,17 @@ _ACCEPT = (
         reason=None,
     )
 )
+_DOUBT_AGAIN = (
+    update(attempts)
+    .where(_ID, attempts.c.state == _A.SUBMITTED.value, attempts.c.provider_status == BY_A_PERSON)
+    .values(
+        state=_A.IN_DOUBT.value,
+        provider_job_id=None,
+        provider_status=None,
+        poll_failures=0,
+        reason=bindparam("_reason"),
+    )
+)
 _TAKEN_ID = select(attempts.c.id).where(
     attempts.c.provider == select(attempts.c.provider).where(_ID).scalar_subquery(),
     attempts.c.provider_job_id == bindparam("_provider_job_id"),
@@ -119,8 +134,10 @@ _END = {
     )
 }
 _COSTS_NOTHING = frozenset({AttemptEvent.REFUSE, AttemptEvent.NOT_SENT, AttemptEvent.NEVER_ARRIVED})
-_OPEN_HOLD = select(holds).where(
-    holds.c.attempt_id == bindparam("_id"), holds.c.state == HoldState.OPEN.value
+_OPEN_HOLD = (
+    select(holds, attempts.c.provider)
+    .join(attempts, attempts.c.id == holds.c.attempt_id)
+    .where(holds.c.attempt_id == bindparam("_id"), holds.c.state == HoldState.OPEN.value)
 )
 _CLOSE_HOLD = (
     update(holds)
@@ -144,14 +161,8 @@ _RAISE_HOLD = (
         overrun_microusd=holds.c.overrun_microusd + bindparam("_cost") - bindparam("_held"),
     )
 )
-_MOVE_MONEY = (
-    update(nights)
-    .where(nights.c.key == bindparam("_night"))
-    .values(
-        held_microusd=nights.c.held_microusd - bindparam("_release"),
-        posted_microusd=nights.c.posted_microusd + bindparam("_post"),
-    )
-)
+_BOOKED_HOLD = update(holds).where(holds.c.attempt_id == bindparam("_id")).values(txn_id=bindparam("_txn"))
+_CANCEL_ASKED = select(jobs.c.cancel_asked_us).where(jobs.c.id == bindparam("_id"))
 _LOST = (
     select(attempts.c.id, attempts.c.job_id, attempts.c.backend, attempts.c.state)
     .where(in_states(attempts.c.state, {_A.SUBMITTING, _A.IN_DOUBT}))
@@ -160,7 +171,11 @@ _LOST = (
 )
 
 
-class Submission(Admission):
+def _closing(attempt_id: str, state: HoldState, evidence: str) -> dict[str, Any]:
+    return {"_id": attempt_id, "_state": state.value, "_evidence": evidence, "_posted": None, "_overrun": 0}
+
+
+class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]:
         rows = self._run(_PREPARED, {"_limit": limit + len(without)})
         found = [
@@ -170,30 +185,33 @@ class Submission(Admission):
         ]
         return found[:limit]
 
-    def commit_intent(self, attempt_id: str, at_us: int, not_after_us: int) -> bool:
-        values = {"_id": attempt_id, "_at": at_us, "_not_after": not_after_us}
+    def commit_intent(
+        self, attempt_id: str, at_us: int, not_after_us: int, accept_overage: bool, *, paid: bool
+    ) -> bool:
+        values = {
+            "_id": attempt_id,
+            "_at": at_us,
+            "_not_after": not_after_us,
+            "_accept_overage": accept_overage,
+            "_paid": paid,
+        }
         return self._run(_INTENT, values).rowcount == 1
 
-    def take_hold(self, attempt_id: str, night: str, amount_microusd: int, at_us: int) -> bool:
-        books = self.night_books(night)
-        if books.limit_microusd is None:
-            return False
-        self._open_night(night, books.limit_microusd, at_us)
-        reserved = self._run(_RESERVE, {"_night": night, "_amount": amount_microusd})
-        if reserved.rowcount != 1:
-            return False
+    def take_hold(self, attempt_id: str, spending: Spending, at_us: int) -> str | None:
+        """Reserve what an attempt may use; a sentence says what has no room, and then all is rolled back."""
         row = {
             "attempt_id": attempt_id,
-            "night": night,
-            "amount_microusd": amount_microusd,
+            "amount_microusd": spending.use.cost_microusd,
+            "overage_microusd": spending.use.overage_microusd,
             "state": HoldState.OPEN.value,
         }
         self._run(_HOLD, row)
-        return True
-
-    def _open_night(self, night: str, limit_microusd: int, at_us: int) -> None:
-        row = {"key": night, "limit_microusd": limit_microusd, "opened_us": at_us}
-        self.insert_ignoring(nights, [row])
+        blocked = self.reserve_caps(attempt_id, spending.windows, spending.use, at_us)
+        if blocked is not None:
+            return f"cap {blocked.cap.name} has no room left for it"
+        if not self.hold_credits(attempt_id, spending.credit_parts):
+            return "the credits it was promised went to another job"
+        return None
 
     def send_refusal(self, attempt_id: str, now_us: int, paid: bool) -> str | None:
         row = self._run(_GATE, {"_id": attempt_id}).first()
@@ -205,8 +223,15 @@ class Submission(Admission):
             return f"it was to be sent before {iso(row.send_not_after_us)} and it is later than that"
         if row.sentence is not None and (row.until_us is None or row.until_us > now_us):
             return f"{row.backend} was paused: {row.sentence}"
-        if paid and self.arming() is None:
+        state = self.breaker_states().get(row.backend)
+        # A probe under way (half-open) is the one attempt that may go.
+        if state is not None and state.phase is Phase.OPEN and (broken := breaker_gate(state, now_us)):
+            return f"the breaker of {row.backend} opened: {broken}"
+        arming = self.arming() if paid else None
+        if paid and (arming is None or not arming.night_limit_microusd):
             return "paid submission was disarmed"
+        if paid and (stop := self.audit_stop()) is not None:
+            return stop.sentence
         return None
 
     def attempt_accepted(self, attempt_id: str, outcome: Accepted, next_poll_us: int) -> bool:
@@ -223,6 +248,9 @@ class Submission(Admission):
         }
         return self._run(_ACCEPT, values).rowcount == 1
 
+    def doubt_again(self, attempt_id: str, reason: str) -> bool:
+        return self._run(_DOUBT_AGAIN, {"_id": attempt_id, "_reason": reason}).rowcount == 1
+
     def cover_cost(self, attempt_id: str, cost_microusd: int) -> int:
         held = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
         if held is None or held.amount_microusd >= cost_microusd:
@@ -231,9 +259,20 @@ class Submission(Admission):
         values = {"_id": attempt_id, "_held": held.amount_microusd, "_cost": cost_microusd}
         if self._run(_RAISE_HOLD, values).rowcount != 1:
             return 0
-        # Not guarded by the cap: the money is spent, and a cap that does not know of it would let more go.
-        self._run(_MOVE_MONEY, {"_night": held.night, "_release": -excess, "_post": 0})
+        # Not guarded by the caps: the money is spent, and a cap that does not know of it would let more go.
+        self.raise_caps(attempt_id, Measure.COST, cost_microusd)
         return int(excess)
+
+    def held_of(self, attempt_id: str) -> Held | None:
+        hold = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
+        if hold is None:
+            return None
+        on_grants = [part.amount for part in self.credit_parts(attempt_id)]
+        found = [
+            *([sum(on_grants)] if on_grants else []),
+            *self.reserved_in_caps(attempt_id, Measure.CREDITS),
+        ]
+        return Held(max(found, default=None), hold.overage_microusd)
 
     def end_attempt(
         self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str = ""
@@ -242,20 +281,16 @@ class Submission(Admission):
             raise ImpossibleArrow(f"'{event}' does not end an attempt for nothing: its hold would be lost")
         if not self._end(attempt_id, event, at_us, reason, raw):
             return False
-        self.close_hold(attempt_id, HoldState.VOIDED, posted=None, overrun=0, evidence=reason)
+        self.void_hold(attempt_id, reason)
         return True
 
     def lose_sight(self, attempt_id: str, at_us: int, reason: str, raw: str = "") -> bool:
         return self._end(attempt_id, AttemptEvent.LOSE_SIGHT, at_us, reason, raw)
 
-    def write_off(self, attempt_id: str, at_us: int, reason: str) -> bool:
+    def write_off(self, attempt_id: str, at_us: int, actor: str, reason: str) -> bool:
         if not self._end(attempt_id, AttemptEvent.WRITE_OFF, at_us, reason, ""):
             return False
-        held = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
-        if held is not None:
-            self.close_hold(
-                attempt_id, HoldState.POSTED, posted=held.amount_microusd, overrun=0, evidence=reason
-            )
+        self.post_hold(attempt_id, CostFacts(), Kind.WRITE_OFF, actor, reason, at_us)
         return True
 
     def _end(self, attempt_id: str, event: AttemptEvent, at_us: int, reason: str, raw: str) -> bool:
@@ -264,31 +299,50 @@ class Submission(Admission):
             values["_at"] = at_us
         return self._run(_END[event], values).rowcount == 1
 
-    def close_hold(
-        self, attempt_id: str, state: HoldState, *, posted: int | None, overrun: int, evidence: str
+    def void_hold(self, attempt_id: str, evidence: str) -> None:
+        """Give an open hold back, once; a free attempt has none."""
+        values = _closing(attempt_id, HoldState.VOIDED, evidence)
+        if self._run(_CLOSE_HOLD, values).rowcount == 1:
+            self.release_caps(attempt_id)
+            self.unhold_credits(attempt_id)
+
+    def post_hold(
+        self, attempt_id: str, cost: CostFacts, kind: Kind | None, actor: str, evidence: str, at_us: int
     ) -> None:
-        """Close an open hold exactly once and move its money; a free attempt has none."""
+        """Close an open hold with what was used, once; a figure nobody named counts as all that was held."""
         held = self._run(_OPEN_HOLD, {"_id": attempt_id}).first()
         if held is None:
             return
-        values = {
-            "_id": attempt_id,
-            "_state": state.value,
-            "_posted": posted,
-            "_overrun": overrun,
-            "_evidence": evidence,
-        }
-        if self._run(_CLOSE_HOLD, values).rowcount == 1:
-            money = {"_night": held.night, "_release": held.amount_microusd, "_post": posted or 0}
-            self._run(_MOVE_MONEY, money)
+        named = cost.estimated_cost_microusd
+        posted = held.amount_microusd if named is None else named
+        values = _closing(attempt_id, HoldState.POSTED, evidence)
+        values |= {"_posted": posted, "_overrun": max(0, posted - held.amount_microusd)}
+        if self._run(_CLOSE_HOLD, values).rowcount != 1:
+            return
+        parts = self.credit_parts(attempt_id)
+        self.unhold_credits(attempt_id)
+        found, lines = settle_entries(parts, cost, held.provider, overage_held_microusd=held.overage_microusd)
+        if lines:
+            posting = Posting(
+                f"settle:{attempt_id}", kind or found, lines, evidence, actor, attempt_id=attempt_id
+            )
+            number = self.book(posting, at_us)
+            self._run(_BOOKED_HOLD, {"_id": attempt_id, "_txn": number})
+        self.settle_caps(
+            attempt_id,
+            {
+                Measure.COST: posted,
+                Measure.OVERAGE: cost.overage_microusd,
+                Measure.CREDITS: cost.credits_applied_microcredits,
+            },
+        )
 
     def lost_attempts(self, limit: int = 1000) -> list[LostAttempt]:
         rows = self._run(_LOST, {"_limit": limit})
         return [LostAttempt(r.id, r.job_id, r.backend, AttemptState(r.state)) for r in rows]
 
     def cancel_asked(self, job_id: int) -> bool:
-        statement = select(jobs.c.cancel_asked_us).where(jobs.c.id == job_id)
-        return self._c.execute(statement).scalar() is not None
+        return self._run(_CANCEL_ASKED, {"_id": job_id}).scalar() is not None
 
     def wait_behind(self, job_id: int, code: str, until_us: int | None, sentence: str) -> None:
         waiting = jobs.c.state == JobState.WAITING.value

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from scheduler.store.clocks import ClockRows
+from scheduler.store.corrections import Corrections
+from scheduler.store.edits import Edits
 from scheduler.store.intake import Intake
+from scheduler.store.invoices import InvoiceRows
 from scheduler.store.people import People
 
 
-class StoreTx(Intake, People):
+class StoreTx(Intake, People, Edits, Corrections, ClockRows, InvoiceRows):
     """One open transaction; it must not outlive the function it was given to."""

@@ -13,8 +13,13 @@ import stat
 import pytest
 
 from scheduler.api.control import LARGEST_REQUEST_BYTES
-from tests.support.bench import BACKEND, Bench
+from scheduler.core.admission import Pause
+from scheduler.core.clocks import ClockMark
+from scheduler.ports_store import Tx
+from scheduler.stages.outcome import Sent, record_outcome
+from tests.support.bench import BACKEND, PRICE, Bench, accepted
 from tests.support.control import Line, parse
+from tests.support.stores import execute
 
 NOBODY = 65534
 HUGE = 10**30
@@ -62,6 +67,7 @@ REFUSED = [
     ("resolve", b'{"job": "1", "as": "accepted", "reason": "r"}', 400, "id"),
     ("backends_resume", b'{"backend": "coda:iqm"}', 400, "reason"),
     ("backends_resume", b'{"backend": "\\udfff", "reason": "r"}', 400, "backend"),
+    ("backends_resume", b'{"backend": "coda", "reason": "r", "gate": "breaker"}', 400, "gate"),
     ("submit", b'{"documents": [{"name": "a.qasm"}]}', 400, "content_base64"),
 ]
 
@@ -221,12 +227,24 @@ async def test_two_answers_to_one_doubt_are_one_answer(line: Line, bench: Bench)
     bench.provider.outcomes.append(Unknown("502"))
     await bench.running()
     answers = await asyncio.gather(
-        *(line.ask("resolve", job="1", reason="r", **{"as": "written-off"}) for _ in range(5)),
-        *(line.ask("resolve", job="1", reason="r", **{"as": "not-sent"}) for _ in range(5)),
+        *(line.ask("resolve", job="1", reason="r", **{"as": "written-off"}) for _ in range(10)),
     )
     assert sorted(answer.status for answer in answers) == [200] + [409] * 9
-    (state,) = await bench.states()
-    assert state in [("failed", "written_off", "posted"), ("waiting", "not_sent", "voided")]
+    assert await bench.states() == [("failed", "written_off", "posted")]
+
+
+async def test_evidence_that_it_never_arrived_outweighs_a_write_off_once(line: Line, bench: Bench) -> None:
+    from scheduler.core.task import Unknown
+
+    await bench.arm()
+    bench.provider.outcomes.append(Unknown("502"))
+    await bench.running()
+    answers = [
+        await line.ask("resolve", job="1", reason="r", **{"as": said})
+        for said in ("written-off", "not-sent", "not-sent", "written-off")
+    ]
+    assert [answer.status for answer in answers] == [200, 200, 409, 409]
+    assert await bench.states() == [("failed", "not_sent", "voided")]
 
 
 async def test_an_id_that_is_another_jobs_is_no_answer_to_a_doubt(line: Line, bench: Bench) -> None:
@@ -241,6 +259,139 @@ async def test_an_id_that_is_another_jobs_is_no_answer_to_a_doubt(line: Line, be
     assert await bench.states() == [("running", "submitted", "open"), ("in_doubt", "in_doubt", "open")]
 
 
+async def in_doubt_and_resolved_as(line: Line, bench: Bench, provider_job_id: str) -> None:
+    from scheduler.core.task import Unknown
+
+    await bench.arm()
+    bench.provider.outcomes.append(Unknown("502"))
+    await bench.running()
+    given = {"as": "accepted", "provider_job_id": provider_job_id}
+    assert (await line.ask("resolve", job="1", reason="typed", **given)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "after"),
+    [
+        ({"as": "accepted", "provider_job_id": "right"}, ("running", "submitted", "open")),
+        ({"as": "not-sent"}, ("waiting", "not_sent", "voided")),
+        ({"as": "written-off"}, ("failed", "written_off", "posted")),
+    ],
+)
+async def test_a_wrong_id_is_taken_back_while_the_provider_has_not_confirmed_it(
+    line: Line, bench: Bench, given: dict[str, str], after: tuple[str, str, str]
+) -> None:
+    await in_doubt_and_resolved_as(line, bench, "wrong")
+    assert (await line.ask("resolve", job="1", reason="looked again", **given)).status == 200
+    assert await bench.states() == [after]
+    told = await bench.rows("SELECT sentence FROM job_events WHERE event = 'doubt again'")
+    assert [("wrong" in sentence, "looked again" in sentence) for (sentence,) in told] == [(True, True)]
+    ids = await bench.rows("SELECT provider_job_id FROM attempts")
+    assert ids == [(given.get("provider_job_id"),)]
+
+
+async def test_an_id_that_the_provider_confirmed_is_taken_back_by_nobody(line: Line, bench: Bench) -> None:
+    await in_doubt_and_resolved_as(line, bench, "right")
+    await bench.store.write(lambda tx: tx.still_open("attempt-1", "queued", 0))
+    assert (await line.ask("resolve", job="1", reason="r", **{"as": "not-sent"})).status == 409
+    assert await bench.states() == [("running", "submitted", "open")]
+
+
+async def test_the_providers_own_late_answer_outweighs_the_id_a_person_gave(line: Line, bench: Bench) -> None:
+    await in_doubt_and_resolved_as(line, bench, "wrong")
+    sent = Sent("attempt-1", 1, BACKEND)
+    taken = accepted("real")
+    await bench.store.write(lambda tx: record_outcome(tx, sent, taken, bench.rules, bench.clock.now_us()))
+    assert await bench.rows("SELECT provider_job_id, estimated_cost_microusd FROM attempts") == [
+        ("p-real", PRICE)
+    ]
+    assert await bench.states() == [("running", "submitted", "open")]
+
+
+async def test_a_cancelled_job_owes_what_its_tries_before_cost(line: Line, bench: Bench) -> None:
+    await bench.receive()
+    await bench.store.write(execute("UPDATE jobs SET cost_microusd = 1300000"))
+    told = (await line.ask("cancel", jobs=["1"])).result["changed"]
+    assert told == ["1 is cancelled; its tries before cost $1.30, and nothing more is sent"]
+
+
 async def test_what_a_backend_waits_for_is_told(line: Line, bench: Bench) -> None:
     views = (await line.ask("backends")).result["backends"]
     assert [(view["name"], view["paid"]) for view in views] == [(BACKEND, True)]
+
+
+STOPS = {"journal": "a backup was restored", "clock": "the wall clock jumped"}
+
+
+async def paused(bench: Bench, *stops: str) -> None:
+    """The account `coda` is stopped for these reasons, and two pauses of its own keep BACKEND closed."""
+    at_us = bench.clock.now_us()
+
+    def pause(tx: Tx) -> None:
+        tx.see_journal_epoch(1)
+        for code in stops:
+            tx.pause_backend("coda", Pause(code, STOPS[code]), at_us)
+        tx.pause_backend("coda", Pause("credits", "none are free"), at_us)
+        tx.pause_backend(BACKEND, Pause("breaker", "no token"), at_us)
+
+    await bench.store.write(pause)
+
+
+async def left(bench: Bench) -> set[tuple[str, str]]:
+    return set(await bench.rows("SELECT backend, code FROM pauses"))
+
+
+async def believed(bench: Bench) -> tuple[int, ClockMark | None]:
+    """The epoch that counts, and the time that was last believed."""
+    mark, clocks = await bench.store.read(lambda tx: (tx.intent_mark(), tx.clock_mark()))
+    return (mark.epoch if mark else 0), clocks
+
+
+@pytest.mark.parametrize("name", [BACKEND, "coda"])
+async def test_a_resume_lets_go_of_no_money_stop_that_it_does_not_name(
+    line: Line, bench: Bench, name: str
+) -> None:
+    await paused(bench, "journal", "clock")
+    before = await believed(bench)
+    told = (await line.ask("backends_resume", backend=name, reason="a new token")).result
+    own = set() if name == BACKEND else {(BACKEND, "breaker")}
+    assert await left(bench) == {("coda", "journal"), ("coda", "clock"), *own}
+    assert await believed(bench) == before
+    lifted = ["gate credits of coda is lifted"]
+    if name == BACKEND:
+        lifted.insert(0, f"gate breaker of {BACKEND} is lifted")
+    assert told["changed"] == lifted, "nothing is used again while it is stopped"
+    assert sorted(told["unchanged"]) == [
+        f"coda stays closed by gate {code}: {STOPS[code]}. "
+        f"To lift it: nightshot backends resume coda --gate {code} --reason '…'"
+        for code in sorted(STOPS)
+    ]
+    again = (await line.ask("backends_resume", backend=name, reason="once more")).result
+    assert again["changed"] == []
+    assert again["unchanged"] == told["unchanged"]
+
+
+@pytest.mark.parametrize(("gate", "other"), [("journal", "clock"), ("clock", "journal")])
+@pytest.mark.parametrize("name", [BACKEND, "coda"])
+async def test_a_money_stop_that_is_named_is_lifted_and_nothing_else(
+    line: Line, bench: Bench, name: str, gate: str, other: str
+) -> None:
+    await paused(bench, "journal", "clock")
+    epoch, clocks = await believed(bench)
+    told = (await line.ask("backends_resume", backend=name, gate=gate, reason="compared")).result
+    assert await left(bench) == {("coda", other), ("coda", "credits"), (BACKEND, "breaker")}
+    assert (told["changed"], told["unchanged"]) == ([f"gate {gate} of coda is lifted"], [])
+    now_epoch, now_clocks = await believed(bench)
+    assert now_epoch == epoch + (gate == "journal")
+    assert (now_clocks != clocks) == (gate == "clock")
+
+
+@pytest.mark.parametrize(("gate", "other"), [("journal", "clock"), ("clock", "journal")])
+async def test_a_money_stop_that_is_not_there_is_not_lifted(
+    line: Line, bench: Bench, gate: str, other: str
+) -> None:
+    await paused(bench, other)
+    before = await believed(bench)
+    told = (await line.ask("backends_resume", backend=BACKEND, gate=gate, reason="compared")).result
+    assert (told["changed"], told["unchanged"]) == ([], [f"gate {gate} of coda is not closed"])
+    assert await left(bench) == {("coda", other), ("coda", "credits"), (BACKEND, "breaker")}
+    assert await believed(bench) == before

@@ -21,7 +21,7 @@ from tests.support.coda_thread import coda_in_thread
 from tests.support.daemon import Daemon
 
 #: What may differ: who answers, and when.
-PASSING = {"as_of", "daemon", "pid", "home", "at"}
+PASSING = {"as_of", "daemon", "pid", "home", "at", "age_s"}
 CODE = base64.b64encode(b"OPENQASM 3.0;\nqubit q;\nbit c;\nc = measure q;\n").decode()
 QUESTIONS: dict[str, list[dict[str, Any]]] = {
     "status": [{}],
@@ -29,6 +29,10 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
     "show": [{"job": "1.1"}, {"job": "1.2"}, {"job": "latest"}, {"job": "9"}],
     "results": [{"job": "1"}, {"job": "1.1"}],
     "backends": [{}],
+    "budget": [{}],
+    "budget_ledger": [{}, {"account": "none of ours"}, {"limit": 1}],
+    "estimate": [{"job": "1.1"}, {"job": "9"}],
+    "reconcile": [{"csv": "job_id,cost_cents\nunheard-of,130\n"}, {"csv": "nonsense"}],
 }
 CHANGES: dict[str, list[dict[str, Any]]] = {
     "arm": [{"night": "7.50", "reason": "r"}, {"night": "7.50", "once": True}, {"night": "x"}],
@@ -38,7 +42,25 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
         {"job": "1.2", "as": "written-off", "reason": "r"},
         {"job": "1.1", "as": "not-sent", "reason": "r"},
     ],
-    "backends_resume": [{"backend": "coda:iqm", "reason": "r"}],
+    "backends_resume": [
+        {"backend": "coda:iqm", "reason": "r"},
+        {"backend": "coda", "gate": "clock", "reason": "r"},
+    ],
+    "approve": [{"jobs": ["1.4"], "reason": "r"}, {"jobs": ["1.1"], "reason": "r"}, {"jobs": ["8"]}],
+    "audit": [{}, {"resume": True, "reason": "r"}],
+    "budget_grant": [
+        {"credits": "5", "provider": "coda", "reason": "r"},
+        {"credits": "-5", "provider": "coda"},
+    ],
+    "budget_adjust": [{"credits": "2", "grant": 9, "reason": "r"}, {"credits": "x", "grant": 1}],
+    "budget_observe": [
+        {"credits": "5", "provider": "coda", "reason": "r"},
+        {"credits": "5", "provider": "x"},
+    ],
+    "budget_cap": [{"name": "night", "limit": "60.00", "reason": "r"}, {"name": "no such", "limit": "1.00"}],
+    "budget_refund": [{"job": "1.1", "amount": "0.30", "reason": "r"}, {"job": "1.4", "reason": "r"}],
+    "edit": [{"job": "1.4", "shots": 50, "reason": "r"}, {"job": "1.1", "shots": 50}, {"job": "1.4"}],
+    "rerun": [{"job": "1.1"}, {"job": "1.4"}, {"job": "8"}],
     "submit": [
         {"documents": [{"name": "a.qasm", "content_base64": CODE}]},
         {"documents": [{"name": "b.qasm", "content_base64": "%"}]},

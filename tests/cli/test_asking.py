@@ -273,6 +273,7 @@ def test_resolve_carries_the_verdict_and_its_reason(nightshot: Command, server: 
         ("arm", "--night", "a lot"),
         ("arm", "--night", "-5"),
         ("backends", "resume", "coda:iqm"),
+        ("backends", "resume", "coda", "--gate", "breaker", "--reason", "x"),
         ("backends", "--json", "list"),
         ("cancel",),
         ("wait",),
@@ -303,7 +304,12 @@ def test_backends_are_listed_with_closed_gates(nightshot: Command, server: Contr
     )
     assert nightshot("backends", "list", "-q").out == "coda:iqm\n"
     assert nightshot("backends", "resume", "coda:iqm", "--reason", "token renewed").code == 0
-    assert server.args_of("backends_resume") == {"backend": "coda:iqm", "reason": "token renewed"}
+    sent = {"backend": "coda:iqm", "gate": None, "reason": "token renewed"}
+    assert server.args_of("backends_resume") == sent
+    server.calls.clear()
+    assert nightshot("backends", "resume", "coda", "--gate", "clock", "--reason", "it is right").code == 0
+    sent = {"backend": "coda", "gate": "clock", "reason": "it is right"}
+    assert server.args_of("backends_resume") == sent
 
 
 # ---------------------------------------------------------------------------------------------- submit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -55,17 +55,21 @@ def test_shots_out_of_bounds_are_refused_with_the_bound(shots: int, told: str | 
 
 def test_a_job_on_another_backend_is_the_same_in_everything_else() -> None:
     job = JobSpec(
-        "bell",
-        "OPENQASM 3.0;",
-        "openqasm3",
-        "simulator",
-        7,
-        True,
-        "run_batch",
-        3,
-        "p",
-        ("t",),
-        "bell.qasm",
-        True,
+        name="bell",
+        code="OPENQASM 3.0;",
+        framework="openqasm3",
+        backend="simulator",
+        shots=7,
+        accept_overage=True,
+        execution_hint="run_batch",
+        priority=3,
+        project="p",
+        tags=("t",),
+        source_name="bell.qasm",
+        again=True,
+        cap_microusd=2_000_000,
+        retries=2,
     )
+    # A field that nobody gives a value here could get lost unseen.
+    assert [f.name for f in fields(job) if getattr(job, f.name) == f.default] == []
     assert job.on("local:simulator") == replace(job, backend="local:simulator")

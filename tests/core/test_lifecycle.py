@@ -30,14 +30,18 @@ JOBS = """
     waiting   admit       admitted
     waiting   reject      rejected
     waiting   cancel      cancelled
+    waiting   take up     running
     admitted  send back   waiting
     admitted  accepted    running
     admitted  lose sight  in_doubt
     admitted  reject      rejected
     admitted  cancel      cancelled
+    admitted  take up     running
     running   complete    completed
     running   fail        failed
+    running   retry       waiting
     running   reject      rejected
+    running   doubt again  in_doubt
     in_doubt  accepted    running
     in_doubt  send back   waiting
     in_doubt  fail        failed
@@ -53,8 +57,13 @@ ATTEMPTS = """
     in_doubt    found          submitted
     in_doubt    never arrived  not_sent
     in_doubt    write off      written_off
+    submitted   doubt again    in_doubt
     submitted   finish         finished
     finished    settle         settled
+    finished    settle failure  failed
+    not_sent    taken after all  submitted
+    not_sent    taken, found too late  written_off
+    written_off  never taken after all  not_sent
 """
 
 
@@ -105,9 +114,25 @@ def test_an_event_leads_to_one_state_whatever_it_left() -> None:
             assert len({b for (_, e), b in arrows.items() if e == event}) == 1, event
 
 
-def test_ended_is_where_no_arrow_leads_out() -> None:
+#: What only evidence may do that contradicts what was said before; the money is corrected with it.
+CORRECTIONS = {
+    AttemptEvent.TAKEN_AFTER_ALL,
+    AttemptEvent.TAKEN_TOO_LATE,
+    AttemptEvent.NEVER_TAKEN_AFTER_ALL,
+}
+
+
+def test_ended_is_where_no_arrow_leads_out_but_a_correction() -> None:
     assert set(JobState) - {a for a, _ in JOB_ARROWS} == JOB_ENDED
-    assert set(AttemptState) - {a for a, _ in ATTEMPT_ARROWS} == ATTEMPT_ENDED
+    usual = {a for a, e in ATTEMPT_ARROWS if e not in CORRECTIONS}
+    assert set(AttemptState) - usual == ATTEMPT_ENDED
+    assert {a for a, e in ATTEMPT_ARROWS if e in CORRECTIONS} <= ATTEMPT_ENDED
+
+
+def test_what_was_settled_or_refused_is_never_corrected() -> None:
+    """Both are the provider's own answers; nothing that comes later knows better."""
+    left = {a for a, _ in ATTEMPT_ARROWS}
+    assert left.isdisjoint({AttemptState.SETTLED, AttemptState.FAILED, AttemptState.REFUSED})
 
 
 def test_every_state_can_be_reached() -> None:
@@ -117,7 +142,12 @@ def test_every_state_can_be_reached() -> None:
 
 def test_nothing_leads_from_posted_back_to_unposted_but_an_answer() -> None:
     """Only a refusal, a proof that nothing was sent, or evidence may say that nothing was spent."""
-    answers = {AttemptEvent.REFUSE, AttemptEvent.NOT_SENT, AttemptEvent.NEVER_ARRIVED}
+    answers = {
+        AttemptEvent.REFUSE,
+        AttemptEvent.NOT_SENT,
+        AttemptEvent.NEVER_ARRIVED,
+        AttemptEvent.NEVER_TAKEN_AFTER_ALL,
+    }
     back = {e for (a, e), b in ATTEMPT_ARROWS.items() if a in ATTEMPT_POSTED and b not in ATTEMPT_POSTED}
     assert back == answers
 
@@ -126,6 +156,7 @@ def test_a_part_may_be_tried_again_only_after_an_end_without_a_result() -> None:
     assert set(AttemptState) - ATTEMPT_LIVE == {
         AttemptState.REFUSED,
         AttemptState.NOT_SENT,
+        AttemptState.FAILED,
         AttemptState.WRITTEN_OFF,
     }
     assert ATTEMPT_IN_FLIGHT < ATTEMPT_LIVE
@@ -143,14 +174,18 @@ stateDiagram-v2
     waiting --> admitted : admit
     waiting --> rejected : reject
     waiting --> cancelled : cancel
+    waiting --> running : take up
     admitted --> waiting : send back
     admitted --> running : accepted
     admitted --> in_doubt : lose sight
     admitted --> rejected : reject
     admitted --> cancelled : cancel
+    admitted --> running : take up
     running --> completed : complete
     running --> failed : fail
+    running --> waiting : retry
     running --> rejected : reject
+    running --> in_doubt : doubt again
     in_doubt --> running : accepted
     in_doubt --> waiting : send back
     in_doubt --> failed : fail

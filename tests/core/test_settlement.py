@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.settlement import settle
+from scheduler.core.lifecycle import AttemptState as A
+from scheduler.core.settlement import Booked, Held, beyond_hold, charge_of, settle
 from scheduler.core.task import CostFacts
 
 
@@ -43,3 +44,79 @@ def test_what_is_posted_is_the_hold_plus_the_overrun_at_most(hold: int, said: in
 
 def test_credits_and_overage_are_facts_of_their_own() -> None:
     assert settle(100, CostFacts(None, 50, 60)).posted_microusd == 100
+
+
+@pytest.mark.parametrize(
+    ("held", "applied", "overage", "told"),
+    [
+        (Held(2, 0), 2, 0, []),
+        (Held(2, 0), 1, 0, []),
+        (Held(2, 5), 0, 5, []),
+        (Held(2, 0), None, None, []),
+        (Held(None, 0), 90, 0, []),  # no grant and no cap of credits: there was nothing to go beyond
+        (Held(0, 0), 1, 0, ["took 0.000001 credits where 0 were reserved"]),
+        (
+            Held(2_000_000, 0),
+            90_000_000,
+            500_000,
+            [
+                "took 90 credits where 2 were reserved",
+                "charged $0.50 of overage where $0.00 were reserved for it",
+            ],
+        ),
+    ],
+)
+def test_credits_and_overage_above_the_hold_are_told(
+    held: Held, applied: int | None, overage: int | None, told: list[str]
+) -> None:
+    assert beyond_hold(held, CostFacts(1, applied, overage)) == told
+
+
+SAID = "the cost named in the reply to the submission"
+POSTED = Booked("posted", 1_300_000, 0, SAID)
+
+
+@pytest.mark.parametrize(
+    ("state", "booked", "cost", "reason", "word", "evidence"),
+    [
+        (A.SUBMITTED, Booked("open"), 1_300_000, None, None, None),
+        (A.IN_DOUBT, Booked("open"), None, "502", None, None),
+        (A.SETTLED, POSTED, 1_300_000, None, "charged", f"$1.30, {SAID}"),
+        (
+            A.FAILED,
+            POSTED,
+            1_300_000,
+            "calibration lost",
+            "charged",
+            f"$1.30, {SAID}; a failed run counts as charged until there is evidence of a refund",
+        ),
+        (
+            A.SETTLED,
+            Booked("posted", 5, 0, "no cost named"),
+            None,
+            None,
+            "unknown",
+            "no cost named: $0.000005 count",
+        ),
+        (A.WRITTEN_OFF, POSTED, None, None, "unknown", f"{SAID}: $1.30 count as spent"),
+        (
+            A.FAILED,
+            Booked("posted", 1_300_000, 1_300_000, SAID),
+            1_300_000,
+            "lost",
+            "refunded",
+            "$1.30 of $1.30 came back",
+        ),
+        (A.REFUSED, Booked("voided", evidence="402"), None, "402", "not charged", "402"),
+        (A.NOT_SENT, Booked(None), None, "cancelled", "not charged", "cancelled"),
+        (A.SETTLED, Booked(None), 0, None, "not charged", "it ran where nothing is charged"),
+    ],
+)
+def test_every_ended_attempt_says_whether_it_was_charged_and_how_that_is_known(
+    state: A, booked: Booked, cost: int | None, reason: str | None, word: str | None, evidence: str | None
+) -> None:
+    found = charge_of(state, booked, CostFacts(cost), reason)
+    assert (found and found.word, evidence is None or (found and found.evidence.startswith(evidence))) == (
+        word,
+        True,
+    )

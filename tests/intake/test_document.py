@@ -166,6 +166,8 @@ FULL = {
     "shots": 7,
     "accept_overage": True,
     "braket_execution_mode_hint": "program_set",
+    "cap": "2.00 USD",
+    "retries": 3,
     "priority": -3,
     "project": "p",
     "tags": ["a", "b"],
@@ -179,6 +181,8 @@ FULL_JOB = JobSpec(
     shots=7,
     accept_overage=True,
     execution_hint="program_set",
+    cap_microusd=2_000_000,
+    retries=3,
     priority=-3,
     project="p",
     tags=("a", "b"),
@@ -352,3 +356,38 @@ def test_manifests_are_told_from_circuits_by_their_ending() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("cap", "microusd"),
+    [
+        ("2.00 USD", 2_000_000),
+        ("2USD", 2_000_000),
+        ("$2", 2_000_000),
+        ("$2.5 USD", 2_500_000),
+        ("0", 0),  # nothing, which is not the same as no cap
+        ("0.000001", 1),
+        ("999999999.999999 USD", 999_999_999_999_999),
+    ],
+)
+def test_a_cap_is_read_to_the_micro_dollar(cap: str, microusd: int) -> None:
+    assert only_job("a.json", json.dumps({"code": QASM3, "cap": cap})).cap_microusd == microusd
+    header = f'// /// nightshot\n// cap = "{cap}"\n// ///\n{QASM3}'
+    assert only_job("a.qasm", header).cap_microusd == microusd
+
+
+def test_no_cap_is_no_limit_and_no_retries_is_one_try() -> None:
+    job = only_job("a.json", json.dumps({"code": QASM3}))
+    assert (job.cap_microusd, job.retries) == (None, 0)
+
+
+def test_a_cap_beside_the_jobs_is_each_jobs_own() -> None:
+    jobs = [{"code": QASM3}, {"code": QASM3, "cap": "0.50", "retries": 0}]
+    batch = read("a.json", json.dumps({"cap": "2.00 USD", "retries": 3, "jobs": jobs}))
+    assert [(job.cap_microusd, job.retries) for job in batch.jobs] == [(2_000_000, 3), (500_000, 0)]
+
+
+@pytest.mark.parametrize("hint", [None, "program_set", "run_batch", "auto"])
+def test_every_hint_is_kept_as_it_was_said(hint: str | None) -> None:
+    text = json.dumps({"code": QASM3, "braket_execution_mode_hint": hint})
+    assert only_job("a.json", text).execution_hint == hint

@@ -69,9 +69,27 @@ FIELDS = [
     ("again", None, "null is not true or false"),
     (
         "braket_execution_mode_hint",
-        "auto",
-        "'auto' is not yet supported by this version; program_set or run_batch, or leave it out",
+        "cheapest",
+        "'cheapest' is not known; one of program_set, run_batch, auto",
     ),
+    ("cap", 2, "2 is not text; put it between quotes"),
+    ("cap", 2.0, "2.0 is not text; put it between quotes"),
+    ("cap", None, "null is not text"),
+    ("cap", "", "'' is not an amount; write it as '2.00 USD'"),
+    ("cap", "2.00 EUR", "'2.00 EUR' is not an amount; write it as '2.00 USD'"),
+    ("cap", "2,00 USD", "'2,00 USD' is not an amount; write it as '2.00 USD'"),
+    ("cap", "-1", "'-1' is not an amount; write it as '2.00 USD'"),
+    ("cap", "1e3", "'1e3' is not an amount; write it as '2.00 USD'"),
+    ("cap", "0.0000001", "'0.0000001' is not an amount; write it as '2.00 USD'"),
+    ("cap", "9999999999", "'9999999999' is not an amount; write it as '2.00 USD'"),
+    ("cap", "unlimited", "'unlimited' is not an amount; write it as '2.00 USD'"),
+    ("cap", "٣ USD", "'٣ USD' is not an amount; write it as '2.00 USD'"),
+    ("cap", "2.00 USD\n", r"'2.00 USD\n' is not an amount; write it as '2.00 USD'"),
+    ("retries", -1, "-1 is too small; the least is 0"),
+    ("retries", 6, "6 is too large; the most is 5"),
+    ("retries", True, "true is not a whole number"),
+    ("retries", "1", "'1' is not a whole number; write 1"),
+    ("retries", None, "null is not a whole number"),
     ("braket_execution_mode_hint", "programset", "'programset' is not known, did you mean 'program_set'?"),
     ("source_framework", "Qiskitt", "'Qiskitt' is not known, did you mean 'qiskit'?"),
     (
@@ -242,10 +260,10 @@ def test_a_header_block_that_would_go_unnoticed_is_an_error(name: str, text: str
 
 
 def test_the_corrected_header_comes_with_the_refusal() -> None:
-    fields = '// shotz = 7\n// cap = "2.00 USD"\n// tags = ["a"]\n// backend = "iqm"\n// priority = true\n'
+    fields = '// shotz = 7\n// deadline = "06:00"\n// cap = "2.00 USD"\n// tags = ["a"]\n// backend = "iqm"\n// priority = true\n'
     error = refusal("a.qasm", OPEN + fields + CLOSE + QASM3)
     assert error.hint == (
-        'Corrected header:\n// /// nightshot\n// shots = 7\n// tags = ["a"]\n// backend = "iqm"\n// ///'
+        'Corrected header:\n// /// nightshot\n// shots = 7\n// cap = "2.00 USD"\n// tags = ["a"]\n// backend = "iqm"\n// ///'
     )
 
 
@@ -297,7 +315,7 @@ DOCUMENTS = [
     ("a.json", '{"shots":\n' + "9" * 5000 + "}", "a.json:2: a number with thousands of digits"),
     ("a.toml", 'code = "x"\nshots = 1\nshots = 2', "a.toml:3: shots: written twice, first on line 2; keep one"),
     ("a.toml", '[[jobs]]\ncode = """\nOPENQASM 3;\n"""\n[[jobs]]\ncircuit = "ok.qasm"\n# x\nshots = true', "a.toml:8: shots: true is not a whole number"),
-    ("a.toml", 'jobs = [\n  {code = "OPENQASM 3;", tags = ["a",\n  3]},\n  {code = "OPENQASM 3;", cap = 1},\n]', "a.toml:3: tags: 3 is not text; put it between quotes\na.toml:4: cap: not yet supported by this version; remove the line"),
+    ("a.toml", 'jobs = [\n  {code = "OPENQASM 3;", tags = ["a",\n  3]},\n  {code = "OPENQASM 3;", cap = 1},\n]', "a.toml:3: tags: 3 is not text; put it between quotes\na.toml:4: cap: 1 is not text; put it between quotes"),
     ("a.toml", "code = 'x\n", "a.toml:1: not TOML: Expected \"'\""),
     ("a.toml", "[sweep]\ntheta = 1\n", "a.toml: neither code nor circuit: a job has exactly one of them\na.toml:1: sweep: not yet supported by this version; remove the line"),
     ("qaoa.yaml", "circuit: ok.qasm\n\n# x\nbackend: iqm\n\nshotz: 3\n", "qaoa.yaml:6: shotz: unknown key, did you mean 'shots'?"),
@@ -320,7 +338,7 @@ DOCUMENTS = [
     ("a.jsonl", f'{{"nightshot": 1}}\n{{"code": {BELL}}}\n', 'a.jsonl:1: count: missing; the header says how many jobs follow: "count": 1'),
     ("a.jsonl", f'{{"nightshot": 1, "count": true}}\n{{"code": {BELL}}}\n', "a.jsonl:1: count: true is not a number of jobs"),
     ("a.jsonl", f'{{"nightshot": true, "count": 1}}\n{{"code": {BELL}}}\n', "a.jsonl:1: nightshot: version true is not known; write 1"),
-    ("a.jsonl", f'{{"nightshot": 2, "count": 1, "cap": 1}}\n{{"code": {BELL}}}\n', "a.jsonl:1: nightshot: version 2 is not known; write 1\na.jsonl:1: cap: not yet supported by this version; remove the line"),
+    ("a.jsonl", f'{{"nightshot": 2, "count": 1, "cap": 1}}\n{{"code": {BELL}}}\n', "a.jsonl:1: nightshot: version 2 is not known; write 1\na.jsonl:1: cap: 1 is not text; put it between quotes"),
     ("a.jsonl", '{"nightshot": 1, "count": 0}', "a.jsonl:1: there is no job in this file; nothing was queued"),
     ("a.jsonl", f'\n{{"code": {BELL}, "shots": 1, "shots": 2}}\n{{"code": "x', "a.jsonl:2: shots: written twice in this line; keep one\na.jsonl:3: it ends in the middle of a value: the file looks truncated"),
     ("a.jsonl", f'{{"code": {BELL}}}\n\n{{"code": {BELL}, "shotz": 1}}\n[]\n', "a.jsonl:3: shotz: unknown key, did you mean 'shots'?\na.jsonl:4: a job is a table of fields; this is a list"),
@@ -419,7 +437,7 @@ LIMITS = [
         "a.json",
         "{" + ",".join(f'"k{n}": 1' for n in range(99)) + "}",
         Defaults(),
-        "99 fields; a job has at most 12",
+        "99 fields; a job has at most 14",
     ),
 ]
 

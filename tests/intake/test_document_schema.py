@@ -99,12 +99,19 @@ VALUES: list[Any] = [
     -1001,
     1000,
     1001,
+    5,
+    6,
     10**6,
     10**6 + 1,
     1.5,
     "",
     "a",
     "100",
+    "2.00 USD",
+    "$2",
+    "0",
+    "2.0000001 USD",
+    "-2 USD",
 ]
 VALUES += [
     "auto",
@@ -132,6 +139,8 @@ DOCUMENTS += [
     {"shots": True, "jobs": [{"code": CODE}]},
     {"code": CODE, "circuit": "a.qasm", "jobs": [{}]},
     {"cap": "1", "jobs": [{"code": CODE}]},
+    {"cap": "1 EUR", "jobs": [{"code": CODE}]},
+    {"retries": 5, "jobs": [{"code": CODE}, {"code": CODE, "retries": 6}]},
 ]
 
 
@@ -155,6 +164,7 @@ def test_the_schema_accepts_what_the_daemon_accepts(document: Any) -> None:
         ({"nightshot": True, "count": 1}, False),
         ({"nightshot": 1, "count": 0}, False),
         ({"nightshot": 1, "count": 1, "cap": 3}, False),
+        ({"nightshot": 1, "count": 1, "cap": "3.00 USD", "retries": 1}, True),
     ],
 )
 def test_the_schema_knows_the_header_of_jsonl(header: dict[str, Any], accepted: bool) -> None:
@@ -200,7 +210,7 @@ def test_the_examples_of_the_reference_are_job_files(name: str) -> None:
 
 
 def test_the_refusal_shown_in_the_reference_is_what_the_daemon_says() -> None:
-    text = f'// mine\n// /// nightshot\n// shotz = 100\n// cap = "2.00 USD"\n// backend = "simulator"\n// ///\n{CODE}\n'
+    text = f'// mine\n// /// nightshot\n// shotz = 100\n// deadline = "06:00"\n// backend = "simulator"\n// ///\n{CODE}\n'
     refusal = read("ghz.qasm", text)
     assert isinstance(refusal, SpecError)
     assert str(refusal) == EXAMPLES["refused"].rstrip("\n")

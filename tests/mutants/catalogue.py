@@ -24,10 +24,12 @@ class Mutant:
     name: str
     caught_by: frozenset[str]
     changes: tuple[Change, ...]
+    #: What a night's plan must have for the mistake to show at all: other nights would only take time.
+    where: str = "seed"
 
 
-def _mutant(name: str, caught_by: set[str], *changes: Change) -> Mutant:
-    return Mutant(name, frozenset(caught_by), changes)
+def _mutant(name: str, caught_by: set[str], *changes: Change, where: str = "seed") -> Mutant:
+    return Mutant(name, frozenset(caught_by), changes, where)
 
 
 _SUBMIT = "scheduler/stages/submit.py"
@@ -35,14 +37,41 @@ _OUTCOME = "scheduler/stages/outcome.py"
 _RECONCILE = "scheduler/stages/reconcile.py"
 _ADMIT = "scheduler/stages/admit.py"
 _SUBMISSION = "scheduler/store/submission.py"
-_POLLING = "scheduler/store/polling.py"
+_CAPS = "scheduler/store/caps.py"
+_GATES = "scheduler/core/admission.py"
 
-PAID_TWICE = {"one bill a job", "one bill an attempt", "one request an attempt"}
+CAPS_KEPT = {
+    "the night's cap is kept",
+    "the job's own cap is kept",
+    # The program's own: where the clock was put, the nights only count against the largest limit ever set.
+    "audit: caps-kept",
+    *(f"the {measure} cap is kept" for measure in ("cost", "overage", "credits", "shots", "tasks")),
+}
+#: The last line of defence against overspending is the database's own; a mutant that is to show what comes
+#: before it must take it away.
+_NO_CHECK = Change(
+    "migrations/versions/0001_first_schema.py",
+    '"limit_amount IS NULL OR held + posted <= limit_amount + excused",\n',
+    '"1 = 1",\n',
+)
+_NO_GUARD = Change(
+    _CAPS,
+    '        or_(_W.limit_amount.is_(None), _W.held + _W.posted + bindparam("_amount") <= _W.limit_amount),\n',
+    "",
+)
+_NO_SECOND_LOOK = Change(
+    _SUBMIT,
+    "        purse = purse_for(tx, [job], self.kit.rules, now_us)\n",
+    "        purse = purse_for(tx, [job], self.kit.rules, now_us)\n"
+    "        unused = {key: replace(book, held=0, posted=0) for key, book in purse.funds.books.items()}\n"
+    "        purse = replace(purse, funds=replace(purse.funds, books=unused))\n",
+)
 
 MUTANTS = (
     _mutant(
-        "the call is repeated when its outcome is unknown",
-        PAID_TWICE,
+        "the call is repeated when its outcome is unknown (a 5xx, a time-out)",
+        # The second when the repeated call finds the door closed, and its answer hides what the first had done.
+        {"one request an attempt", "what was billed is posted or held"},
         Change(
             _SUBMIT,
             "            outcome = await provider.submit(attempt.request, send_gate)\n",
@@ -54,24 +83,21 @@ MUTANTS = (
     _mutant(
         "an attempt left submitting by a crash is tried again",
         {"one bill a job", "what was billed is posted or held", "a reply on disk is not forgotten"},
-        Change(
-            _RECONCILE,
-            "tx, _sent(lost), outcome or Unknown(_CRASHED), self.kit.rules",
-            "tx, _sent(lost), outcome or NotSent(_CRASHED), self.kit.rules",
-        ),
-        Change(_RECONCILE, "Found, NeverArrived, Outcome, Unknown", "Found, NeverArrived, NotSent, Outcome"),
+        Change(_RECONCILE, "outcome or Unknown(_CRASHED)", "outcome or NotSent(_CRASHED)"),
     ),
     _mutant(
         "the intent is written after the call",
         {"the intent is on disk before the first byte"},
         Change(
             _SUBMIT,
-            "        if not await self._intend(attempt, rules.paid):\n"
+            "        intended = await self._intend(attempt, rules.paid)\n"
+            "        if intended is None:\n"
             "            slot.release()\n"
             "            return\n"
-            "        sent, outcome = await self._send(provider, attempt, rules.paid)\n",
+            "        sent, outcome = await self._journal_and_send(provider, intended, rules.paid)\n",
             "        sent, outcome = await self._send(provider, attempt, rules.paid)\n"
-            "        if not await self._intend(attempt, rules.paid):\n"
+            "        intended = await self._intend(attempt, rules.paid)\n"
+            "        if intended is None:\n"
             "            slot.release()\n"
             "            return\n",
         ),
@@ -83,52 +109,76 @@ MUTANTS = (
         Change(_SUBMISSION, "        if now_us > row.send_not_after_us:\n", "        if False:\n"),
     ),
     _mutant(
-        "the night's cap is read first and spent later",
-        {"the night's cap is kept"},
+        "the intent journal is not written",
+        {"a journal line is on disk before the first byte"},
         Change(
-            _SUBMISSION,
-            '        nights.c.held_microusd + nights.c.posted_microusd + bindparam("_amount")'
-            " <= nights.c.limit_microusd,\n",
-            "",
+            _SUBMIT,
+            "                await asyncio.to_thread(self.journal.append, intended.intent)\n",
+            "                await asyncio.to_thread(str, intended.intent)\n",
         ),
     ),
     _mutant(
-        "what is prepared but not sent is not counted under the cap, and the cap only checked at admission",
-        {"the night's cap is kept"},
+        "a journal that cannot be written keeps nothing back",
+        {"a journal line is on disk before the first byte"},
         Change(
-            _ADMIT,
-            "night = replace(night, held_microusd=night.held_microusd + promised)",
-            "night = replace(night, held_microusd=night.held_microusd + 0 * promised)",
+            _SUBMIT, "                return sent, NotSent(trouble.message)\n", "                str(sent)\n"
         ),
+        where="weather_rate",
+    ),
+    _mutant(
+        "a database that lacks what the journal has goes on paying",
+        {"nothing paid is sent after the database was restored", "one bill a job"},
         Change(
-            _SUBMISSION,
-            '        nights.c.held_microusd + nights.c.posted_microusd + bindparam("_amount")'
-            " <= nights.c.limit_microusd,\n",
-            "",
+            _RECONCILE,
+            "            return False, self._stop_paid_submission(tx, found, now_us)\n",
+            "            return True, [found.sentence]\n",
+        ),
+        where="restores",
+    ),
+    _mutant(
+        "a wall clock that was put stops nothing",
+        {"nothing paid is sent after the clock was put"},
+        Change(
+            "scheduler/stages/clockwatch.py",
+            "            tx.pause_backend(name, Pause(CLOCK_PAUSE, doubt), now.wall_us)\n",
+            "            str(Pause(CLOCK_PAUSE, doubt))\n",
+        ),
+        where="jump_rate",
+    ),
+    _mutant(
+        "a cap is read at admission and spent later, unguarded",
+        CAPS_KEPT,
+        _NO_CHECK,
+        _NO_GUARD,
+        _NO_SECOND_LOOK,
+    ),
+    _mutant(
+        "what is prepared and not sent is promised twice, and the hold is unguarded",
+        CAPS_KEPT,
+        _NO_CHECK,
+        _NO_GUARD,
+        _NO_SECOND_LOOK,
+        Change(
+            _ADMIT, "            purse = purse.after(job, now_us)\n", "            purse.after(job, now_us)\n"
         ),
     ),
     _mutant(
-        "an unknown outcome counts as refused",
+        "an unknown outcome (a 5xx) counts as refused",
         {"what was billed is posted or held", "one bill a job"},
         Change(
             _OUTCOME,
-            "            return _lose_sight(tx, sent, outcome.reason, outcome.raw, now_us)\n",
-            "            return _record_refused(tx, sent, Refused(RefusalKind.BUSY, outcome.reason), now_us)\n",
+            "            return _lose_sight(tx, sent, outcome.reason, outcome.raw, rules, now_us)\n",
+            "            return _record_refused(tx, sent, Refused(RefusalKind.BUSY, outcome.reason), rules, now_us)\n",
         ),
     ),
     _mutant(
         "an unknown outcome of a crash counts as refused",
         {"what was billed is posted or held", "one bill a job"},
+        Change(_RECONCILE, "outcome or Unknown(_CRASHED)", "outcome or Refused(RefusalKind.BUSY, _CRASHED)"),
         Change(
-            _RECONCILE,
-            "outcome or Unknown(_CRASHED)",
-            "outcome or Refused(RefusalKind.BUSY, _CRASHED)",
+            _RECONCILE, "NotSent, Outcome, Unknown\n", "NotSent, Outcome, RefusalKind, Refused, Unknown\n"
         ),
-        Change(
-            _RECONCILE,
-            "Found, NeverArrived, Outcome, Unknown",
-            "Found, NeverArrived, Outcome, RefusalKind, Refused",
-        ),
+        where="kill_rate",
     ),
     _mutant(
         "the send gate is not asked",
@@ -136,8 +186,12 @@ MUTANTS = (
             "nothing is sent after its time",
             "nothing is sent that was cancelled",
             "nothing is sent to a paused backend",
+            "nothing is sent through an open breaker",
             "nothing paid is sent while disarmed",
             "nothing paid is sent while too much is in doubt",
+            "nothing paid is sent before the books were audited",
+            "nothing paid is sent after the clock was put",
+            "nothing paid is sent after the database was restored",
         },
         Change(
             _SUBMIT, "            answers.append(refusal)\n", "            answers.append(refusal := None)\n"
@@ -156,50 +210,74 @@ MUTANTS = (
     _mutant(
         "the send gate does not look whether it is armed",
         {"nothing paid is sent while disarmed"},
-        Change(_SUBMISSION, "        if paid and self.arming() is None:\n", "        if False:\n"),
+        Change(
+            _SUBMISSION,
+            "        if paid and (arming is None or not arming.night_limit_microusd):\n",
+            "        if False:\n",
+        ),
     ),
     _mutant(
         "the send gate does not look at the doubts",
         {"nothing paid is sent while too much is in doubt"},
         Change(_SUBMIT, "        if refusal is None and paid:\n", "        if False:\n"),
+        where="fog",
     ),
     _mutant(
-        "a hold is not given back after a refusal",
+        "a hold is not released after a refusal",
         {"what costs nothing gave its hold back"},
         Change(
             _SUBMISSION,
-            "        self.close_hold(attempt_id, HoldState.VOIDED, posted=None, overrun=0, evidence=reason)\n",
-            "",
+            "        self.void_hold(attempt_id, reason)\n        return True\n",
+            "        return True\n",
         ),
     ),
     _mutant(
-        "a hold is given back although the outcome is unknown",
+        "a hold is voided although the outcome is unknown",
         {"whatever may cost money has an open hold", "what was billed is posted or held"},
         Change(
             _SUBMISSION,
             "        return self._end(attempt_id, AttemptEvent.LOSE_SIGHT, at_us, reason, raw)\n",
-            "        self.close_hold(attempt_id, HoldState.VOIDED, posted=None, overrun=0, evidence=reason)\n"
+            "        self.void_hold(attempt_id, reason)\n"
             "        return self._end(attempt_id, AttemptEvent.LOSE_SIGHT, at_us, reason, raw)\n",
         ),
     ),
     _mutant(
-        "a task is settled twice",
+        "a task is settled twice under its caps",
         {"posted is the sum of what the holds posted"},
         Change(
+            _CAPS,
+            "            self._run(_SETTLE, values)\n",
+            '            self._run(_SETTLE, values)\n            self._run(_SETTLE, values | {"_amount": 0})\n',
+        ),
+    ),
+    _mutant(
+        "a task is settled twice in the ledger",
+        {"one settlement an attempt", "credits and overage are booked as billed"},
+        Change(
             _SUBMISSION,
-            '            money = {"_night": held.night, "_release": held.amount_microusd, "_post": posted or 0}\n',
-            '            money = {"_night": held.night, "_release": 0, "_post": posted or 0}\n'
-            "            self._run(_MOVE_MONEY, money)\n"
-            '            money = {"_night": held.night, "_release": held.amount_microusd, "_post": posted or 0}\n',
+            "            number = self.book(posting, at_us)\n            self._run(_BOOKED_HOLD",
+            "            number = self.book(posting, at_us)\n"
+            '            again = Posting("x" + posting.idem_key, posting.kind, lines, evidence, actor, attempt_id=attempt_id)\n'
+            "            self.book(again, at_us)\n"
+            "            self._run(_BOOKED_HOLD",
         ),
     ),
     _mutant(
         "a settled task is charged and its hold stays",
-        {"held is the sum of the open holds", "with the faults off everything ends"},
+        {"held is the sum of the open holds"},
+        Change(
+            _CAPS,
+            'values = {"_key": row.window_key, "_amount": row.amount, "_used": amount}',
+            'values = {"_key": row.window_key, "_amount": 0, "_used": amount}',
+        ),
+    ),
+    _mutant(
+        "credits of a settled task stay reserved",
+        {"held is the sum of the open holds"},
         Change(
             _SUBMISSION,
-            '"_release": held.amount_microusd, "_post": posted or 0}',
-            '"_release": 0, "_post": posted or 0}',
+            "        self.unhold_credits(attempt_id)\n        found, lines",
+            "        found, lines",
         ),
     ),
     _mutant(
@@ -207,8 +285,8 @@ MUTANTS = (
         {"what ended has its hold posted", "what was billed is posted or held"},
         Change(
             _SUBMISSION,
-            "                attempt_id, HoldState.POSTED, posted=held.amount_microusd, overrun=0, evidence=reason\n",
-            "                attempt_id, HoldState.VOIDED, posted=None, overrun=0, evidence=reason\n",
+            "        self.post_hold(attempt_id, CostFacts(), Kind.WRITE_OFF, actor, reason, at_us)\n",
+            "        self.void_hold(attempt_id, reason)\n",
         ),
     ),
     _mutant(
@@ -219,6 +297,7 @@ MUTANTS = (
             "            outcome = kept.get(lost.attempt_id)\n",
             "            outcome = None if kept else None\n",
         ),
+        where="kill_rate",
     ),
     _mutant(
         "an id that another attempt has is taken as ours",
@@ -242,37 +321,61 @@ MUTANTS = (
         "a paid job is sent at an old price",
         {"nothing paid is sent at an old price"},
         Change(
-            _ADMIT,
-            "        stale = set(tx.drop_stale_quotes(paid, now_us))\n",
-            "        stale = set(paid[:0])\n",
+            _GATES,
+            '            return [Gate("estimate", judged.sentence)]\n',
+            "            return []\n",
         ),
+    ),
+    _mutant(
+        "a paid job is sent at a price that rose",
+        {"nothing paid is sent at a price that drifted"},
         Change(
-            _SUBMIT,
-            "            if not tx.quote_is_valid(attempt.job_id, now_us):\n",
-            "            if False:\n",
+            _GATES,
+            '            return [Gate("drift", judged.sentence, f"nightshot approve {job.label}")]\n',
+            "            return []\n",
         ),
+        where="drift_rate",
     ),
     _mutant(
         "no cost figure counts as free",
         {"a bill is settled once, as billed", "what was billed is posted or held"},
-        Change("scheduler/core/settlement.py", "Settlement(hold_microusd or 0, 0,", "Settlement(0, 0,"),
+        Change(
+            _SUBMISSION,
+            "        posted = held.amount_microusd if named is None else named\n",
+            "        posted = 0 if named is None else named\n",
+        ),
     ),
     _mutant(
         "a doubt does not count against the limit",
         {"nothing paid is sent while too much is in doubt"},
+        Change(_GATES, "    if within or not load.in_doubt:\n", "    if within or load.in_doubt:\n"),
+        where="fog",
+    ),
+    _mutant(
+        "armed for one night is armed for every night",
+        {"nothing is held while disarmed"},
         Change(
-            "scheduler/core/admission.py",
-            "    if within or not load.in_doubt:\n",
-            "    if within or load.in_doubt:\n",
+            "scheduler/stages/purse.py",
+            "    return arming.once_night in (None, night_of(now_us, rules.zone).key)\n",
+            "    return True\n",
         ),
     ),
     _mutant(
-        "a disarmed night keeps its cap",
-        {"nothing is held while disarmed", "nothing paid is sent while disarmed"},
+        "overage is accepted on the wire without a hold",
+        {"overage is accepted only where it is held"},
         Change(
-            "scheduler/store/admission.py",
-            "            key, row.limit_microusd if in_force else None, row.held_microusd, row.posted_microusd\n",
-            "            key, row.limit_microusd, row.held_microusd, row.posted_microusd\n",
+            _SUBMIT,
+            "        accept_overage = spending.accept_overage if spending else False\n",
+            "        accept_overage = attempt.request.accept_overage\n",
+        ),
+    ),
+    _mutant(
+        "a user's grant pays for everybody",
+        {"a grant is used only by those it is for"},
+        Change(
+            "scheduler/core/ledger.py",
+            "            and (not self.users or spender.user in self.users)\n",
+            "",
         ),
     ),
 )

@@ -10,14 +10,16 @@ import asyncio
 import errno
 import os
 import random
-import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
+from scheduler.core.intents import Intent, JournalRead
 from scheduler.core.task import Outcome
 from scheduler.errors import TryAgain
+from scheduler.journal import IntentJournal
 from scheduler.ports import Clock, ReplySlot
 from scheduler.ports_store import Store, Tx
 from scheduler.replies import ReplySlots
@@ -26,7 +28,7 @@ T = TypeVar("T")
 
 
 #: Where a death matters most, and where a process spends least of its time.
-_AROUND_THE_CALL = ("Submitting", "reply", "the request has left", "the answer is here")
+_AROUND_THE_CALL = ("Submitting", "reply", "journal line", "the request has left", "the answer is here")
 
 
 class Killed(BaseException):
@@ -47,23 +49,6 @@ class Inline(ThreadPoolExecutor):
         except BaseException as error:  # handed on to the one who asked
             done.set_exception(error)
         return done
-
-
-class OtherLoop:
-    """An event loop in a thread of its own, for adapters that have threads: asked and waited for."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 @dataclass
@@ -129,10 +114,9 @@ class Life:
 class MortalStore:
     """The `Store` port on a real store: one operation at a time, a death before or after each commit."""
 
-    def __init__(self, life: Life, real: Store, other: OtherLoop, committed: Callable[[], None]) -> None:
+    def __init__(self, life: Life, real: Store, committed: Callable[[], None]) -> None:
         self._life = life
         self._real = real
-        self._other = other
         self._committed = committed
 
     async def write(self, work: Callable[[Tx], T]) -> T:
@@ -142,9 +126,9 @@ class MortalStore:
             raise TryAgain("pretended: the disk is full")
         name = name_of(work)
         if self._life.dies(f"before the commit of {name}"):
-            self._cut_short(work)
+            await self._cut_short(work)
             raise Killed(name)
-        result = self._other.run(self._real.write(work))
+        result = await self._real.write(work)
         self._life.activity += 1
         self._committed()
         self._life.point(f"after the commit of {name}")
@@ -152,13 +136,13 @@ class MortalStore:
             raise TryAgain("pretended: committed, but the answer was lost")
         return result
 
-    def _cut_short(self, work: Callable[[Tx], Any]) -> None:
+    async def _cut_short(self, work: Callable[[Tx], Any]) -> None:
         def doomed(tx: Tx) -> None:
             work(tx)
             raise _CutShort
 
         try:
-            self._other.run(self._real.write(doomed))
+            await self._real.write(doomed)
         except Exception:
             pass  # whatever it was, nothing of it is committed: that is the point
 
@@ -166,14 +150,15 @@ class MortalStore:
         await self._life.breathe()
         if self._life.bad_weather():
             raise TryAgain("pretended: the database is away")
-        return self._other.run(self._real.read(work))
+        return await self._real.read(work)
 
     async def close(self) -> None:
-        self._other.run(self._real.close())
+        await self._real.close()
 
 
 def name_of(work: Callable[..., Any]) -> str:
-    return getattr(work, "__qualname__", repr(work)).partition(".<locals>")[0]
+    name: str | None = getattr(work, "__qualname__", None)
+    return "a partial" if name is None else name.partition(".<locals>")[0]
 
 
 class MortalSlot:
@@ -214,3 +199,38 @@ class MortalReplies:
     def kept(self) -> Mapping[str, Outcome]:
         self._life.alive()
         return self._real.kept()
+
+
+class MortalJournal:
+    """The `IntentLog` port on a real intent journal; a death may leave half a line."""
+
+    def __init__(self, life: Life, real: IntentJournal, folder: Path) -> None:
+        self._life = life
+        self._real = real
+        self._folder = folder
+
+    def newest(self) -> JournalRead:
+        self._life.alive()
+        return self._real.newest()
+
+    def begin(self, epoch: int) -> None:
+        self._life.point("before the journal begins")
+        self._real.begin(epoch)
+
+    def append(self, intent: Intent) -> None:
+        if self._life.dies("before the journal line"):
+            if self._life.rng.random() < 0.5:
+                self._tear(intent)
+            raise Killed
+        if self._life.bad_weather():
+            raise TryAgain("pretended: the journal's disk is full")
+        self._real.append(intent)
+        self._life.point("after the journal line")
+
+    def _tear(self, intent: Intent) -> None:
+        path = self._folder / f"intents-{intent.epoch:06d}.log"
+        with path.open("ab") as file:
+            file.write(b"0badc0de [1, 2, ")
+
+    def close(self) -> None:
+        self._real.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.bench import DONE, PRICE, Bench, accepted
+from tests.support.bench import BACKEND, DONE, PRICE, Bench, accepted
 from tests.support.databases import Kind
 
 
@@ -26,29 +26,29 @@ async def test_one_job_lives_from_price_to_charge(bench: Bench) -> None:
     assert await bench.poll.due_in_s() is None
 
 
-async def test_only_quotes_that_ran_out_are_dropped(bench: Bench) -> None:
-    old, fresh = await bench.receive(), await bench.receive()
-    bench.provider.estimates.clear()
+async def test_only_a_quote_that_ran_out_is_asked_for_again(bench: Bench) -> None:
+    (old,) = await bench.receive()
     await bench.estimate.step()
     bench.pass_s(1800)
-    await bench.store.write(lambda tx: tx.drop_stale_quotes(fresh, bench.clock.now_us() + 3600 * 1_000_000))
+    (fresh,) = await bench.receive()
     await bench.estimate.step()
     bench.pass_s(1801)
     now_us = bench.clock.now_us()
-    assert await bench.store.write(lambda tx: tx.drop_stale_quotes(old + fresh, now_us)) == old
-    assert await bench.store.write(lambda tx: tx.drop_stale_quotes([], now_us)) == []
-    assert not await bench.store.read(lambda tx: tx.quote_is_valid(old[0], now_us))
-    assert await bench.store.read(lambda tx: tx.quote_is_valid(fresh[0], now_us))
+    stale = await bench.store.read(lambda tx: tx.stale_heads(BACKEND, now_us, 10))
+    assert [job.job_id for job in stale] == [old]
+    await bench.estimate.step()
+    asked = await bench.rows("SELECT job_id, COUNT(*) FROM quotes GROUP BY job_id ORDER BY job_id")
+    assert asked == [(old, 2), (fresh, 1)]
 
 
 async def test_a_charge_above_the_quote_is_in_the_nights_books_before_and_after(bench: Bench) -> None:
     bench.provider.outcomes.append(accepted(cost=3 * PRICE))
     await bench.running()
-    assert await bench.rows("SELECT held_microusd, posted_microusd FROM nights") == [(3 * PRICE, 0)]
+    assert await bench.night() == (3 * PRICE, 0)
     bench.provider.reports.append(DONE)
     bench.pass_s(5)
     await bench.poll.step()
     await bench.looked()
     await bench.settle.step()
-    assert await bench.rows("SELECT held_microusd, posted_microusd FROM nights") == [(0, 3 * PRICE)]
+    assert await bench.night() == (0, 3 * PRICE)
     assert await bench.rows("SELECT overrun_microusd FROM holds") == [(2 * PRICE,)]

@@ -82,7 +82,7 @@ async def test_a_reply_above_its_quote_is_held_when_it_is_found_on_disk(bench: B
     await killed_during_the_call(bench, accepted(cost=2 * PRICE))
     await bench.reconcile.at_start()
     assert await bench.rows("SELECT amount_microusd, overrun_microusd FROM holds") == [(2 * PRICE, PRICE)]
-    assert await bench.rows("SELECT held_microusd FROM nights") == [(2 * PRICE,)]
+    assert await bench.night() == (2 * PRICE, 0)
 
 
 @pytest.mark.parametrize(

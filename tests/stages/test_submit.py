@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from scheduler.core.admission import DoubtLimits, Pause
+from scheduler.core.caps import Cap, Measure, Period, Scope
+from scheduler.core.intents import Intent
+from scheduler.core.pricing import Estimate
+from scheduler.core.spending import SpendingRules
 from scheduler.core.task import NotSent, Outcome, RefusalKind, Refused, Unknown
 from scheduler.errors import TryAgain
+from scheduler.journal import IntentJournal
+from scheduler.policies.overage import Overage, OveragePolicy, decide_overage
 from scheduler.ports import ReplySlot
 from scheduler.replies import ReplySlots
 from tests.support.bench import BACKEND, PRICE, Bench, MakeBench, Moody, accepted
+from tests.support.books import CREDIT, broken, give_credits
 
 
 def refused(kind: RefusalKind, **other: float) -> Refused:
@@ -142,7 +150,21 @@ async def test_a_cap_that_was_lowered_meanwhile_takes_no_new_hold(bench: Bench) 
     assert sorted(await bench.states()) == sorted(
         [("running", "submitted", "open")] * 2 + [("waiting", "not_sent", None)]
     )
-    assert await bench.rows("SELECT held_microusd, limit_microusd FROM nights") == [(2 * PRICE, 2 * PRICE)]
+    assert await bench.night() == (2 * PRICE, 0)
+
+
+async def test_a_limit_of_nothing_sends_nothing_though_the_price_is_zero(bench: Bench) -> None:
+    bench.provider.estimates.extend(Estimate(0, "coda") for _ in range(2))
+    await bench.arm(0)
+    await bench.receive()
+    await bench.estimate.step()
+    assert await bench.admit.step() == 0
+    await bench.arm()
+    await bench.admit.step()
+    await bench.arm(0)
+    await bench.send()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("waiting", "not_sent", None)]
 
 
 async def test_a_quote_that_ran_out_meanwhile_is_asked_for_again(bench: Bench) -> None:
@@ -164,7 +186,7 @@ async def test_a_charge_above_the_quote_is_held_at_once_and_stops_the_backend(be
     bench.provider.outcomes.append(accepted(cost=3 * PRICE))
     await bench.running()
     assert await bench.rows("SELECT amount_microusd, overrun_microusd FROM holds") == [(3 * PRICE, 2 * PRICE)]
-    assert await bench.rows("SELECT held_microusd FROM nights") == [(3 * PRICE,)]
+    assert await bench.night() == (3 * PRICE, 0)
     assert await bench.pauses() == [(BACKEND, "breaker", 1)]
     told = await bench.rows("SELECT sentence FROM job_events WHERE event = 'overrun'")
     assert told == [(f"{BACKEND} charged $3.90 where $1.30 was quoted",)]
@@ -180,6 +202,34 @@ async def test_an_overrun_may_break_the_cap_and_nothing_more_fits_before_it_is_s
     assert await bench.admit.step() == 0
 
 
+CREDITS_CAP = Cap("credits", Measure.CREDITS, Scope.EVERYONE, Period.TOTAL, 50_000_000)
+
+
+async def test_more_credits_than_were_reserved_stop_the_backend_and_fill_their_cap(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench(spending=SpendingRules(caps=(CREDITS_CAP,)))
+    await bench.arm()
+    bench.provider.outcomes.append(accepted(credit=90))
+    await bench.running()
+    told = await bench.rows("SELECT sentence FROM job_events WHERE event = 'overrun'")
+    assert told == [(f"{BACKEND} took 90 credits where 2 were reserved",)]
+    assert await bench.pauses() == [(BACKEND, "breaker", 1)]
+    window = "SELECT held, excused FROM cap_windows WHERE cap = 'credits'"
+    assert await bench.rows(window) == [(90_000_000, 40_000_000)]
+    assert await bench.store.read(broken) == []
+
+
+async def test_overage_that_nobody_accepted_stops_the_backend(bench: Bench) -> None:
+    taken = accepted()
+    cost = replace(taken.cost, overage_microusd=500_000)
+    bench.provider.outcomes.append(replace(taken, cost=cost))
+    await bench.running()
+    told = await bench.rows("SELECT sentence FROM job_events WHERE event = 'overrun'")
+    assert told == [(f"{BACKEND} charged $0.50 of overage where $0.00 were reserved for it",)]
+    assert await bench.pauses() == [(BACKEND, "breaker", 1)]
+
+
 async def test_a_rounded_cent_is_no_reason_to_stop(bench: Bench) -> None:
     bench.provider.outcomes.append(accepted(cost=PRICE + 10_000))
     await bench.running()
@@ -192,7 +242,7 @@ async def test_a_rounded_cent_is_no_reason_to_stop(bench: Bench) -> None:
 async def test_a_busy_answer_does_not_lift_what_a_person_must_lift(bench: Bench) -> None:
     bench.provider.outcomes.extend([accepted(cost=3 * PRICE), refused(RefusalKind.BUSY)])
     await bench.running(2)
-    assert await bench.pauses() == [(BACKEND, "breaker", 1)]
+    assert (BACKEND, "breaker", 1) in await bench.pauses()
 
 
 async def test_an_outcome_is_written_however_long_the_store_is_away(bench: Bench) -> None:
@@ -242,6 +292,58 @@ async def test_no_more_are_under_way_than_configured(make_bench: MakeBench) -> N
     await bench.sent_all()
     assert await bench.submit.step() == 2
     await bench.sent_all()
+
+
+async def test_without_its_journal_line_nothing_paid_leaves(bench: Bench) -> None:
+    class Full(IntentJournal):
+        def append(self, intent: Intent) -> None:
+            raise TryAgain(f"no room for intent {intent.sequence}")
+
+    bench.journal = Full(bench.folder / "full")
+    bench.again()
+    await bench.running()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("waiting", "not_sent", "voided")]
+    assert await bench.night() == (0, 0)
+
+
+async def test_every_paid_request_has_its_line_in_the_journal_before_it_leaves(bench: Bench) -> None:
+    journal = IntentJournal(bench.folder / "journal")
+    seen: list[list[str]] = []
+
+    async def look() -> None:
+        seen.append([intent.attempt_id for intent in journal.newest().intents])
+
+    bench.provider.during_call = look
+    for _ in range(2):
+        await bench.running()
+    assert seen == [["attempt-1"], ["attempt-1", "attempt-2"]]
+
+
+#: what the job accepts, credits granted; what leaves
+OVERAGE = [
+    (False, 100, [False]),
+    (False, 1, []),
+    (True, 100, [True]),
+    (True, 1, [True]),
+]
+
+
+@pytest.mark.parametrize(("accepts", "granted", "sent"), OVERAGE)
+async def test_overage_is_accepted_on_the_wire_only_with_a_hold_for_all_of_it(
+    make_bench: MakeBench, accepts: bool, granted: int, sent: list[bool]
+) -> None:
+    policy = OveragePolicy(Overage.UP_TO, 2 * PRICE)
+    bench = make_bench(spending=SpendingRules(overage=partial(decide_overage, (policy,))))
+    await bench.arm()
+    await bench.store.write(lambda tx: give_credits(tx, granted * CREDIT))  # type: ignore[arg-type]
+    await bench.receive(accept_overage=accepts)
+    await bench.estimate.step()
+    await bench.admit.step()
+    await bench.send()
+    assert [request.accept_overage for request in bench.provider.sent] == sent
+    held = await bench.rows("SELECT overage_microusd FROM holds")
+    assert held == [(PRICE if accepts else 0,) for accepts in sent]
 
 
 async def test_a_free_backend_needs_neither_arming_nor_a_hold(make_bench: MakeBench) -> None:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.core.admission import BackendLoad, Pause
+from scheduler.core.admission import BackendLoad, Pause, backend_gates
 from scheduler.core.lifecycle import AttemptState, JobEvent, JobState
 from scheduler.core.records import Quote
 from scheduler.ports_store import Store
+from scheduler.stages.purse import purse_for
 from tests.support.stores import (
     BACKEND,
     COST,
+    DAY_US,
     NIGHT,
     NOW_US,
+    RULES,
     SECOND_US,
     arm,
     attempt_in,
     job_in,
     make_batch,
     make_spec,
+    night_books,
     prepare,
     price_jobs,
     priced_jobs,
     query,
     receive_jobs,
+    tonight,
 )
 
 LATER_US = NOW_US + 3600 * SECOND_US
@@ -117,22 +122,31 @@ async def test_only_a_waiting_job_can_be_postponed(store: Store, state: JobState
     assert (await store.read(lambda tx: tx.job_record(job_id))).wait_code is None
 
 
-async def test_a_price_is_forgotten_when_its_last_quote_has_run_out(store: Store) -> None:
+async def stale(store: Store, now_us: int) -> list[int]:
+    return [job.job_id for job in await store.read(lambda tx: tx.stale_heads(BACKEND, now_us, 10))]
+
+
+async def test_a_price_is_asked_for_again_when_its_last_quote_has_run_out(store: Store) -> None:
     old, renewed, gone = await store.write(lambda tx: priced_jobs(tx, 3))
     await store.write(lambda tx: tx.move_job(gone, JobEvent.CANCEL, NOW_US, "cancelled"))
     end_us = NOW_US + SECOND_US
     await store.write(
         lambda tx: tx.record_quotes([Quote(renewed, COST, "coda", "", "{}", NOW_US, end_us + 1)])
     )
-    ids = [old, renewed, gone]
-    assert await store.write(lambda tx: tx.drop_stale_quotes(ids, end_us - 1)) == []
-    assert await store.read(lambda tx: tx.quote_is_valid(old, end_us - 1))
-    assert not await store.read(lambda tx: tx.quote_is_valid(old, end_us))
-    assert await store.read(lambda tx: tx.quote_is_valid(renewed, end_us))
-    assert await store.write(lambda tx: tx.drop_stale_quotes(ids, end_us)) == [old]
-    assert await unpriced(store, end_us) == [old]
-    assert await heads(store, end_us) == [renewed]
-    assert await store.write(lambda tx: tx.drop_stale_quotes([], end_us)) == []
+    assert await stale(store, end_us - 1) == []
+    assert await stale(store, end_us) == [old]
+    assert await heads(store, end_us) == [old, renewed], "it keeps its place; the gate says that it is stale"
+    await store.write(lambda tx: price_jobs(tx, [old], COST + 5))
+    job = await store.read(lambda tx: tx.candidate_of(old))
+    assert (job.estimate_microusd, job.accepted_microusd) == (COST + 5, COST), "the first price was accepted"
+
+
+async def test_the_heads_that_are_stale_come_in_the_order_of_the_queue(store: Store) -> None:
+    specs = [make_spec(f"j{n}", priority=priority) for n, priority in enumerate((0, 5, 9))]
+    await store.write(lambda tx: tx.receive([make_batch(*specs)]))
+    await store.write(lambda tx: price_jobs(tx, [1, 2, 3]))
+    await store.write(lambda tx: tx.postpone_job(2, "rate", LATER_US + 1, "too many", NOW_US))
+    assert await stale(store, LATER_US) == [3, 1]
 
 
 # ----------------------------------------------------------------------------------------------- queues
@@ -192,8 +206,9 @@ async def test_slots_are_counted_from_rows(store: Store, state: AttemptState) ->
     in_doubt = state is AttemptState.IN_DOUBT
     assert (load.in_doubt, load.exposure_microusd) == ((2, 2 * COST) if in_doubt else (0, 0))
     assert (await load_of(store, "coda:other")).in_flight == 0
-    promised = await store.read(lambda tx: tx.prepared_estimates())
-    assert promised == ({BACKEND: 2 * COST} if state is AttemptState.PREPARED else {})
+    promised = await store.read(lambda tx: tx.prepared_candidates())
+    wanted = [(BACKEND, COST)] * 2 if state is AttemptState.PREPARED else []
+    assert [(job.backend, job.estimate_microusd) for job in promised] == wanted
 
 
 async def test_admission_moves_only_jobs_that_still_wait(store: Store) -> None:
@@ -228,19 +243,36 @@ async def test_prepared_attempts_come_oldest_first_without_those_in_hand(store: 
 async def test_a_pause_of_the_backend_is_found_and_lifted(store: Store) -> None:
     pause = Pause("rate", "too many requests", LATER_US)
     await store.write(lambda tx: tx.pause_backend(BACKEND, pause, NOW_US))
-    assert (await load_of(store)).pause == pause
-    assert (await load_of(store, "coda:other")).pause is None
+    assert (await load_of(store)).pauses == (pause,)
+    assert await store.read(lambda tx: tx.pauses_of(BACKEND)) == [pause]
+    assert (await load_of(store, "coda:other")).pauses == ()
     assert await store.write(lambda tx: tx.clear_pause(BACKEND))
     assert not await store.write(lambda tx: tx.clear_pause(BACKEND))
-    assert (await load_of(store)).pause is None
+    assert (await load_of(store)).pauses == ()
+
+
+async def test_lifting_one_pause_lifts_no_other(store: Store) -> None:
+    rate, refused = Pause("rate", "busy", LATER_US), Pause("credits", "the token is refused")
+    for pause in (rate, refused):
+        await store.write(lambda tx, p=pause: tx.pause_backend(BACKEND, p, NOW_US))
+    assert set((await load_of(store)).pauses) == {rate, refused}
+    assert not await store.write(lambda tx: tx.clear_pause(BACKEND, "clock"))
+    assert await store.write(lambda tx: tx.clear_pause(BACKEND, "rate"))
+    assert (await load_of(store)).pauses == (refused,)
+    for pause in (rate, Pause("clock", "the clock was put back", LATER_US)):
+        await store.write(lambda tx, p=pause: tx.pause_backend(BACKEND, p, NOW_US))
+    await store.write(lambda tx: tx.forget_short_pauses(BACKEND, LATER_US))
+    assert (await load_of(store)).pauses == (refused,), "it works again, but a person still has to look"
+    assert await store.write(lambda tx: tx.clear_pause(BACKEND))
+    assert (await load_of(store)).pauses == ()
 
 
 async def test_a_pause_of_the_provider_stops_all_its_backends(store: Store) -> None:
     pause = Pause("breaker", "the token is refused")
     await store.write(lambda tx: tx.pause_backend("coda", pause, NOW_US))
-    assert (await load_of(store)).pause == pause
-    assert (await load_of(store, "coda:other")).pause == pause
-    assert (await load_of(store, "local:simulator")).pause is None
+    assert (await load_of(store)).pauses == (pause,)
+    assert (await load_of(store, "coda:other")).pauses == (pause,)
+    assert (await load_of(store, "local:simulator")).pauses == ()
 
 
 @pytest.mark.parametrize("provider_until_us", [None, LATER_US])
@@ -250,14 +282,16 @@ async def test_an_old_pause_of_a_backend_does_not_hide_its_providers(
     longer = Pause("breaker", "the token is refused", provider_until_us)
     await store.write(lambda tx: tx.pause_backend(BACKEND, Pause("rate", "busy", NOW_US - 1), NOW_US))
     await store.write(lambda tx: tx.pause_backend("coda", longer, NOW_US))
-    assert (await load_of(store)).pause == longer
+    load = await load_of(store)
+    assert longer in load.pauses
+    assert [gate.code for gate in backend_gates(load, NOW_US)] == ["breaker"]
 
 
 async def test_failures_in_a_row_are_counted_until_the_pause_is_lifted(store: Store) -> None:
     for failures in (1, 2, 3):
         await store.write(lambda tx: tx.pause_backend(BACKEND, Pause("rate", "busy", LATER_US), NOW_US))
         assert await store.read(lambda tx: tx.pause_failures(BACKEND)) == failures
-    await store.write(lambda tx: tx.clear_pause(BACKEND))
+    await store.write(lambda tx: tx.forget_short_pauses(BACKEND, LATER_US))
     assert await store.read(lambda tx: tx.pause_failures(BACKEND)) == 0
 
 
@@ -266,48 +300,56 @@ async def test_a_pause_is_never_cut_short(store: Store, first_until_us: int | No
     first = Pause("rate", "Retry-After: 3600", first_until_us)
     await store.write(lambda tx: tx.pause_backend(BACKEND, first, NOW_US))
     await store.write(lambda tx: tx.pause_backend(BACKEND, Pause("rate", "busy", NOW_US + 1), NOW_US))
-    assert (await load_of(store)).pause == first
+    assert (await load_of(store)).pauses == (first,)
     assert await store.read(lambda tx: tx.pause_failures(BACKEND)) == 2
-    longer = Pause("breaker", "the token is refused")
+    longer = Pause("rate", "the account is suspended")
     await store.write(lambda tx: tx.pause_backend(BACKEND, longer, NOW_US))
-    assert (await load_of(store)).pause == longer
+    assert (await load_of(store)).pauses == (longer,)
 
 
-# --------------------------------------------------------------------------------------------- the books
+# ------------------------------------------------------------------------------------- the night's books
 
 
-async def test_nobody_armed_is_no_limit_at_all_and_not_zero(store: Store) -> None:
-    books = await store.read(lambda tx: tx.night_books(NIGHT))
-    assert (books.limit_microusd, books.held_microusd, books.posted_microusd) == (None, 0, 0)
+async def allowed(store: Store, now_us: int = NOW_US) -> tuple[bool, int | None]:
+    """Whether paid jobs may be sent, and the night's limit, as admission sees them."""
+    (job_id,) = await store.write(priced_jobs)
+    purse = await store.read(lambda tx: purse_for(tx, [tx.candidate_of(job_id)], RULES, now_us))
+    return purse.armed, purse.funds.books[tonight(now_us=now_us).key].limit
+
+
+TOMORROW_US = NOW_US + DAY_US
+
+
+async def test_nobody_armed_is_no_leave_at_all(store: Store) -> None:
+    assert await allowed(store) == (False, 0)
+    assert (await store.read(night_books)).free == 0
 
 
 async def test_an_arming_for_every_night_is_in_force_tomorrow(store: Store) -> None:
     await store.write(lambda tx: arm(tx, 5 * COST))
-    for night in (NIGHT, "2026-11-23"):
-        books = await store.read(lambda tx, n=night: tx.night_books(n))
-        assert books.limit_microusd == 5 * COST
+    for now_us in (NOW_US, TOMORROW_US):
+        assert await allowed(store, now_us) == (True, 5 * COST)
 
 
 async def test_an_arming_for_once_is_for_its_night_only(store: Store) -> None:
     await store.write(lambda tx: arm(tx, 5 * COST, once=NIGHT))
-    assert (await store.read(lambda tx: tx.night_books(NIGHT))).limit_microusd == 5 * COST
-    assert (await store.read(lambda tx: tx.night_books("2026-11-23"))).limit_microusd is None
+    assert await allowed(store) == (True, 5 * COST)
+    assert not (await allowed(store, TOMORROW_US))[0]
 
 
-async def test_a_disarmed_night_keeps_its_books_and_has_no_limit(store: Store) -> None:
+async def test_a_disarmed_night_keeps_its_books(store: Store) -> None:
     await store.write(lambda tx: attempt_in(tx, AttemptState.SUBMITTED))
     assert await store.write(lambda tx: tx.disarm("ada", "enough", NOW_US))
     assert not await store.write(lambda tx: tx.disarm("ada", "enough", NOW_US)), "it was not armed any more"
-    books = await store.read(lambda tx: tx.night_books(NIGHT))
-    assert (books.limit_microusd, books.held_microusd) == (None, COST)
+    assert not (await allowed(store))[0]
+    assert (await store.read(night_books)).held == COST
 
 
 async def test_arming_again_keeps_the_books_and_changes_the_limit(store: Store) -> None:
     await store.write(lambda tx: attempt_in(tx, AttemptState.SETTLED))
     await store.write(lambda tx: arm(tx, 7))
-    books = await store.read(lambda tx: tx.night_books(NIGHT))
-    assert (books.limit_microusd, books.posted_microusd) == (7, COST)
-    assert books.free_microusd == 7 - COST
+    books = await store.read(night_books)
+    assert (books.limit, books.posted, books.free) == (7, COST, 7 - COST)
     arming = await store.read(lambda tx: tx.arming())
     assert arming is not None
     assert (arming.actor, arming.reason) == ("ada", "tonight's run")

@@ -18,10 +18,25 @@ from scheduler.store.engine import SqliteStore
 from scheduler.store.open import open_store
 from scheduler.store.postgres import PostgresStore
 from scheduler.store.tx import StoreTx
-from tests.support.stores import NOW_US, accepted, broken_books, priced_jobs, query
+from tests.support.stores import (
+    DAY_US,
+    NIGHT,
+    NOW_US,
+    Case,
+    Refused,
+    accepted,
+    broken_books,
+    night_books,
+    plan_and_hold,
+    price_jobs,
+    query,
+    receive_jobs,
+    tonight,
+)
 
 A, E = AttemptState, AttemptEvent
-NIGHTS = ("2026-11-22", "2026-11-23")
+#: Tonight and tomorrow night, by a moment in each.
+NIGHTS = (NOW_US, NOW_US + DAY_US)
 GIVES_BACK = {E.REFUSE, E.NOT_SENT, E.NEVER_ARRIVED}
 
 amounts = st.integers(0, 50)
@@ -34,7 +49,7 @@ steps = st.one_of(
     sending,
     st.tuples(st.just("accept"), which, st.one_of(st.none(), amounts)),
     st.tuples(st.just("accept"), which, st.one_of(st.none(), amounts)),
-    st.tuples(st.sampled_from(["intend", "settle"]), which, nothing),
+    st.tuples(st.sampled_from(["intend", "settle", "fail"]), which, nothing),
     st.tuples(st.sampled_from(["lose sight", "finish"]), which, nothing),
     st.tuples(st.sampled_from(["lose sight", "write off"]), which, nothing),
     st.tuples(st.sampled_from(sorted(GIVES_BACK)), which, nothing),
@@ -58,6 +73,7 @@ EVENT_OF = {
     "lose sight": (E.LOSE_SIGHT,),
     "write off": (E.WRITE_OFF,),
     "finish": (E.FINISH,),
+    "fail": (E.FINISH,),
     **{str(event): (event,) for event in GIVES_BACK},
 }
 
@@ -73,9 +89,12 @@ class Try:
     job_id: int
     attempt_id: str
     amount: int
+    #: The price was asked in this night; in the other one it is stale.
+    quoted_us: int
     state: AttemptState = A.PREPARED
-    night: str | None = None
+    night: int | None = None
     cost: int | None = None
+    failed: bool = False
 
 
 @dataclass
@@ -83,12 +102,13 @@ class Model:
     """Plain arithmetic beside the database: what must be true after each step."""
 
     tx: StoreTx
-    night: str = NIGHTS[0]
+    night: int = NIGHTS[0]
     armed: int | None = None
-    once: str | None = None
-    limits: dict[str, int] = field(default_factory=dict)
-    held: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NIGHTS, 0))
-    posted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NIGHTS, 0))
+    once: int | None = None
+    #: Limits that were set for one night: a later arming of another night leaves them alone.
+    limits: dict[int, int] = field(default_factory=dict)
+    held: dict[int, int] = field(default_factory=lambda: dict.fromkeys(NIGHTS, 0))
+    posted: dict[int, int] = field(default_factory=lambda: dict.fromkeys(NIGHTS, 0))
     tries: list[Try] = field(default_factory=list)
     waiting: list[int] = field(default_factory=list)
 
@@ -99,10 +119,11 @@ class Model:
             case "arm":
                 assert amount is not None
                 once = self.night if index else None
-                self.tx.arm(ArmingRecord(amount, once, "ada", "", NOW_US), self.night)
+                key = None if once is None else {NIGHTS[0]: NIGHT, NIGHTS[1]: "2026-11-23"}[once]
+                record = ArmingRecord(amount, key, "ada", "", self.night)
+                self.tx.arm(record, tonight(amount, self.night))
                 self.armed, self.once = amount, once
-                if self.night in self.limits:
-                    self.limits[self.night] = amount
+                self.limits[self.night] = amount
             case "disarm":
                 assert self.tx.disarm("ada", "", NOW_US) == (self.armed is not None)
                 self.armed = None
@@ -129,10 +150,11 @@ class Model:
             job_id = self.waiting.pop()
             amount = self.tx.candidate_of(job_id).estimate_microusd or 0
         else:
-            (job_id,) = priced_jobs(self.tx, 1, amount)
+            (job_id,) = receive_jobs(self.tx, 1)
+        price_jobs(self.tx, [job_id], amount, self.night)
         attempt_id = f"try-{len(self.tries)}"
         assert self.tx.prepare_attempts([(self.tx.candidate_of(job_id), attempt_id)], NOW_US) == [job_id]
-        self.tries.append(Try(job_id, attempt_id, amount))
+        self.tries.append(Try(job_id, attempt_id, amount, quoted_us=self.night))
 
     def change(self, what: str, a: Try, amount: int | None) -> None:
         match what:
@@ -149,13 +171,16 @@ class Model:
                 if self.moved(a, E.LOSE_SIGHT, self.tx.lose_sight(a.attempt_id, NOW_US, "")):
                     assert self.tx.move_job(a.job_id, JobEvent.LOSE_SIGHT, NOW_US, "")
             case "write off":
-                if self.moved(a, E.WRITE_OFF, self.tx.write_off(a.attempt_id, NOW_US, "")):
+                if self.moved(a, E.WRITE_OFF, self.tx.write_off(a.attempt_id, NOW_US, "ada", "")):
                     self.close(a, a.amount)
                     assert self.tx.move_job(a.job_id, JobEvent.FAIL, NOW_US, "")
             case "finish":
                 task = self.tx.open_task(a.attempt_id)
                 won = task is not None and self.tx.finish_completed(task, Completed(({},), ""), NOW_US)
                 self.moved(a, E.FINISH, won)
+            case "fail":
+                a.failed = self.tx.finish_failed(a.attempt_id, "calibration", "{}", False, NOW_US)
+                self.moved(a, E.FINISH, a.failed)
             case _:
                 event = E(what)
                 if self.moved(a, event, self.tx.end_attempt(a.attempt_id, event, NOW_US, "")):
@@ -173,22 +198,33 @@ class Model:
     def intend(self, a: Try) -> None:
         """As the stage does it: an intent whose hold does not fit is rolled back with it."""
         savepoint = self.tx._c.begin_nested()
-        if not self.tx.commit_intent(a.attempt_id, NOW_US, NOW_US):
+        if not self.tx.commit_intent(a.attempt_id, NOW_US, NOW_US, False, paid=True):
             savepoint.rollback()
             assert a.state is not A.PREPARED
             return
         assert a.state is A.PREPARED
-        in_force = self.armed is not None and self.once in (None, self.night)
+        # Armed with nothing is not armed.
+        in_force = bool(self.armed) and self.once in (None, self.night)
         limit = self.limits.get(self.night, self.armed or 0)
-        fits = in_force and self.held[self.night] + self.posted[self.night] + a.amount <= limit
-        assert self.tx.take_hold(a.attempt_id, self.night, a.amount, NOW_US) == fits
-        if not fits:
+        used = self.held[self.night] + self.posted[self.night]
+        has_room = a.amount == 0 or used + a.amount <= limit
+        fits = in_force and a.quoted_us == self.night and has_room
+        if not self.holds(a):
             savepoint.rollback()
+            assert not fits
             return
+        assert fits
         savepoint.commit()
         self.limits[self.night] = limit
         a.state, a.night = A.SUBMITTING, self.night
         self.held[self.night] += a.amount
+
+    def holds(self, a: Try) -> bool:
+        try:
+            plan_and_hold(self.tx, Case(a.job_id, a.attempt_id), a.amount, self.night)
+        except Refused:
+            return False
+        return True
 
     def cover(self, a: Try, cost: int | None) -> None:
         """What was charged above the quote is held at once, cap or no cap."""
@@ -205,7 +241,7 @@ class Model:
         for _ in range(2):  # the second time changes nothing
             self.tx.settle_attempts(pairs, NOW_US)
         for a in ended:
-            self.moved(a, E.SETTLE, True)
+            self.moved(a, E.SETTLE_FAILURE if a.failed else E.SETTLE, True)
             self.close(a, a.amount if a.cost is None else a.cost)
 
     def close(self, a: Try, posted: int | None) -> None:
@@ -216,8 +252,8 @@ class Model:
     def check(self) -> None:
         assert broken_books(self.tx) == []
         for night in NIGHTS:
-            books = self.tx.night_books(night)
-            assert (books.held_microusd, books.posted_microusd) == (self.held[night], self.posted[night])
+            books = night_books(self.tx, night)
+            assert (books.held, books.posted) == (self.held[night], self.posted[night])
         states = dict(query("SELECT id, state FROM attempts")(self.tx))
         assert states == {a.attempt_id: a.state for a in self.tries}
 
@@ -257,6 +293,7 @@ def test_the_books_agree_whatever_happens_in_whatever_order(
         model = Model(tx)
         for step in [*PRELUDE, *script]:
             model.step(*step)
+        assert [finding.code for finding in tx.audit(True, NOW_US).findings] == []
         raise Undone
 
     with pytest.raises(Undone):

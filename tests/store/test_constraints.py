@@ -29,6 +29,15 @@ def set_hold(values: str) -> Any:
     )
 
 
+def set_part(values: str) -> Any:
+    where = "WHERE attempt_id = :id"
+    return lambda tx, case: execute(f"UPDATE cap_parts SET {values} {where}", id=case.attempt_id)(tx)
+
+
+def set_window(values: str) -> Any:
+    return lambda tx, case: execute(f"UPDATE cap_windows SET {values}")(tx)
+
+
 def copy_attempt(tx: StoreTx, case: Case, **changed: Any) -> int:
     """Insert the same attempt again under another id, some columns changed."""
     columns = "job_id part_ordinal ordinal state posts backend provider provider_job_id estimate_microusd"
@@ -70,13 +79,27 @@ REFUSED: dict[str, tuple[AttemptState, Any]] = {
     "an open hold with an amount posted": (A.SUBMITTED, set_hold("posted_microusd = 1")),
     "an unknown hold state": (A.SUBMITTED, set_hold("state = 'lapsed'")),
     "a negative hold": (A.SUBMITTED, set_hold("amount_microusd = -1")),
-    "a negative posting": (A.SETTLED, set_hold("posted_microusd = -1")),
-    "a hold of no night": (A.SUBMITTED, set_hold("night = 'never'")),
-    "more given back than was held": (
+    "a hold posted below zero": (A.SETTLED, set_hold("posted_microusd = -1")),
+    "more refunded than was posted": (A.SETTLED, set_hold("refunded_microusd = posted_microusd + 1")),
+    "a refund of what is still open": (A.SUBMITTED, set_hold("refunded_microusd = 1")),
+    "a hold's part of no window": (A.SUBMITTED, set_part("window_key = 'never'")),
+    "a negative part": (A.SUBMITTED, set_part("amount = -1")),
+    "a part settled below zero": (A.SETTLED, set_part("settled = -1")),
+    "more given back than was held": (A.SUBMITTED, set_window("held = held - 2000000")),
+    "more unposted than was posted": (A.SETTLED, set_window("posted = posted - 2000000")),
+    "a negative limit": (A.SUBMITTED, set_window("limit_amount = -1")),
+    "more held than the limit, and no reason recorded": (A.SUBMITTED, set_window("limit_amount = 1")),
+    "an excuse below zero": (A.SUBMITTED, set_window("excused = -1")),
+    "a window of an unknown measure": (A.SUBMITTED, set_window("measure = 'hours'")),
+    "a window deleted under its parts": (
         A.SUBMITTED,
-        lambda tx, case: execute("UPDATE nights SET held_microusd = held_microusd - 2000000")(tx),
+        lambda tx, case: execute("DELETE FROM cap_windows")(tx),
     ),
-    "a negative limit": (A.SUBMITTED, lambda tx, case: execute("UPDATE nights SET limit_microusd = -1")(tx)),
+    "a hold deleted under its parts": (
+        A.SUBMITTED,
+        lambda tx, case: execute("DELETE FROM holds WHERE attempt_id = :id", id=case.attempt_id)(tx),
+    ),
+    "more retries than a job may ask for": (A.SUBMITTED, set_job("retries_left = -1")),
     "an attempt deleted under its hold": (
         A.SUBMITTED,
         lambda tx, case: execute("DELETE FROM attempts WHERE id = :id", id=case.attempt_id)(tx),
@@ -100,6 +123,12 @@ async def test_the_database_refuses_one_provider_id_for_two_attempts(store: Stor
     await store.write(lambda tx: [attempt_in(tx, A.SUBMITTED) for _ in range(2)])
     with pytest.raises(IntegrityError):
         await store.write(execute("UPDATE attempts SET provider_job_id = 'the same'"))
+
+
+async def test_the_database_refuses_one_intent_number_for_two_attempts(store: Store) -> None:
+    await store.write(lambda tx: [attempt_in(tx, A.SUBMITTED) for _ in range(2)])
+    with pytest.raises(IntegrityError):
+        await store.write(execute("UPDATE attempts SET intent_epoch = 1, intent_sequence = 1"))
 
 
 async def test_the_database_refuses_two_jobs_at_one_place_of_a_batch(store: Store) -> None:

@@ -11,10 +11,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from scheduler.errors import TryAgain, Unreachable
 from scheduler.store.lock import database_lock
 from scheduler.store.open import open_store
+from scheduler.store.postgres import DAEMON_LOCK
 from tests.support.databases import Databases
 from tests.support.stores import query
 
@@ -95,3 +99,62 @@ async def test_a_database_that_cannot_be_reached_is_said_so(tmp_path: Path, data
         with pytest.raises(Unreachable, match="cannot be reached"):
             async with database_lock(broken):
                 pytest.fail("a lock on nothing")
+
+
+# ------------------------------------------------------------- the connection that holds PostgreSQL's lock
+
+
+def holders(states: str) -> str:
+    """SQL: the backends that hold, or wait for, the daemon's lock of this database."""
+    return (
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND database ="
+        f" (SELECT oid FROM pg_database WHERE datname = current_database()) AND {states}"
+    )
+
+
+@contextlib.asynccontextmanager
+async def sessions(url: str, count: int) -> AsyncIterator[list[AsyncConnection]]:
+    engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
+        yield [await stack.enter_async_context(engine.connect()) for _ in range(count)]
+
+
+async def until_found(connection: AsyncConnection, sql: str) -> list[int]:
+    async with asyncio.timeout(30):
+        while True:
+            if found := list((await connection.execute(text(sql))).scalars()):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def kill_the_holder(connection: AsyncConnection) -> int:
+    (pid,) = await until_found(connection, holders("granted"))
+    await connection.execute(text(f"SELECT pg_terminate_backend({pid})"))
+    return pid
+
+
+@pytest.fixture
+def postgres_url(databases: Databases, tmp_path: Path) -> str:
+    return databases.make_empty("postgresql", tmp_path)
+
+
+async def test_a_lock_whose_connection_died_is_taken_again(postgres_url: str) -> None:
+    lost: list[str] = []
+    async with database_lock(postgres_url, lost.append), sessions(postgres_url, 1) as (other,):
+        dead = await kill_the_holder(other)
+        assert await until_found(other, f"{holders('granted')} AND pid <> {dead}")
+        with pytest.raises(TryAgain, match="in use"):
+            async with database_lock(postgres_url):
+                pytest.fail("two daemons on one database")
+    assert lost == []
+
+
+async def test_a_lock_that_another_daemon_took_meanwhile_is_said_to_be_lost(postgres_url: str) -> None:
+    lost: asyncio.Queue[str] = asyncio.Queue()
+    async with database_lock(postgres_url, lost.put_nowait), sessions(postgres_url, 2) as (other, third):
+        waiting = asyncio.create_task(other.execute(text(f"SELECT pg_advisory_lock({DAEMON_LOCK})")))
+        await until_found(third, holders("NOT granted"))
+        await kill_the_holder(third)
+        await waiting
+        assert "another nightshot daemon" in await asyncio.wait_for(lost.get(), 30)

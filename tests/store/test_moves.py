@@ -55,5 +55,11 @@ async def test_a_job_that_ends_with_a_figure_keeps_it(store: Store) -> None:
     assert (await store.read(lambda tx: tx.job_record(job_id))).cost_microusd == 0
 
 
+async def test_a_job_that_is_cancelled_cost_nothing_and_that_is_known(store: Store) -> None:
+    job_id = await store.write(lambda tx: job_in(tx, JobState.WAITING))
+    await store.write(lambda tx: tx.move_job(job_id, JobEvent.CANCEL, LATER_US, "cancelled by ada"))
+    assert (await store.read(lambda tx: tx.job_record(job_id))).cost_microusd == 0
+
+
 async def test_nobody_moves_a_job_that_is_not_there(store: Store) -> None:
     assert not await store.write(lambda tx: tx.move_job(4711, JobEvent.CANCEL, NOW_US, "why"))

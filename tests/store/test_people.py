@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from scheduler.core.admission import Pause
 from scheduler.core.job import JobRef
 from scheduler.core.lifecycle import AttemptState, JobState
 from scheduler.ports_store import Store
 from tests.support.stores import (
     COST,
-    NIGHT,
+    DAY_US,
+    NIGHT_KEY,
     NOW_US,
     attempt_in,
     job_in,
@@ -17,6 +19,7 @@ from tests.support.stores import (
     make_spec,
     priced_jobs,
     receive_jobs,
+    tonight,
 )
 
 
@@ -106,12 +109,19 @@ async def test_jobs_in_a_state_come_oldest_first(store: Store, state: JobState) 
 async def test_a_live_attempt_is_one_that_keeps_others_away(store: Store, state: AttemptState) -> None:
     case = await store.write(lambda tx: attempt_in(tx, state))
     live = await store.read(lambda tx: tx.live_attempt_of(case.job_id))
-    gone = {AttemptState.REFUSED, AttemptState.NOT_SENT, AttemptState.WRITTEN_OFF}
+    gone = {AttemptState.REFUSED, AttemptState.NOT_SENT, AttemptState.FAILED, AttemptState.WRITTEN_OFF}
     assert (live.attempt_id if live else None) == (None if state in gone else case.attempt_id)
 
 
 async def test_money_in_doubt_is_tonights_open_holds_in_doubt(store: Store) -> None:
     await store.write(lambda tx: [attempt_in(tx, state) for state in AttemptState])
     await store.write(lambda tx: attempt_in(tx, AttemptState.IN_DOUBT))
-    assert await store.read(lambda tx: tx.in_doubt_microusd(NIGHT)) == 2 * COST
-    assert await store.read(lambda tx: tx.in_doubt_microusd("2026-11-23")) == 0
+    assert await store.read(lambda tx: tx.in_doubt_use(NIGHT_KEY)) == 2 * COST
+    assert await store.read(lambda tx: tx.in_doubt_use(tonight(now_us=NOW_US + DAY_US).key)) == 0
+
+
+async def test_a_backend_that_stands_still_is_busy_though_nothing_waits_for_it(store: Store) -> None:
+    assert await store.read(lambda tx: tx.busy_backends()) == set()
+    for name in ("coda:iqm", "ionq"):
+        await store.write(lambda tx, n=name: tx.pause_backend(n, Pause("breaker", "it cost more"), NOW_US))
+    assert await store.read(lambda tx: tx.busy_backends()) == {"coda:iqm", "ionq"}

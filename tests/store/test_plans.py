@@ -14,7 +14,6 @@ from scheduler.store.postgres import PostgresStore
 from scheduler.store.tx import StoreTx
 from tests.support.stores import (
     BACKEND,
-    NIGHT,
     NOW_US,
     attempt_in,
     execute,
@@ -39,7 +38,7 @@ WANTED: dict[str, tuple[Callable[[StoreTx], Any], set[str]]] = {
         lambda tx: tx.fill_loads([BackendLoad(BACKEND, True, 4)]),
         {"ix_attempts_in_flight", "ix_attempts_lost"},
     ),
-    "promised": (lambda tx: tx.prepared_estimates(), {"ix_attempts_prepared"}),
+    "promised": (lambda tx: tx.prepared_candidates(), {"ix_attempts_prepared"}),
     "prepared": (lambda tx: tx.prepared_attempts(50, frozenset()), {"ix_attempts_prepared"}),
     "due polls": (lambda tx: tx.due_tasks(LATER_US, 50, frozenset()), {"ix_attempts_due"}),
     "next due": (lambda tx: tx.next_due_us(), {"ix_attempts_due"}),
@@ -49,7 +48,7 @@ WANTED: dict[str, tuple[Callable[[StoreTx], Any], set[str]]] = {
     "unpublished": (lambda tx: tx.ended_unpublished(50), {"ix_jobs_unpublished"}),
     "open counts": (lambda tx: tx.state_counts(LATER_US), {"ix_jobs_open", "ix_jobs_ended"}),
     "in doubt": (lambda tx: tx.jobs_in_state(JobState.IN_DOUBT, 10), {"ix_jobs_open"}),
-    "money in doubt": (lambda tx: tx.in_doubt_microusd(NIGHT), {"ix_holds_open"}),
+    "stale heads": (lambda tx: tx.stale_heads(BACKEND, LATER_US, 50), {"ix_jobs_ready"}),
     "open twins": (lambda tx: tx.receive([make_batch()]), {"ix_batches_open"}),
     "batch counts": (lambda tx: tx.latest_batches(3), {"ix_jobs_batch_state"}),
 }
@@ -73,8 +72,8 @@ def fill(tx: StoreTx) -> None:
         for _ in range(3):
             attempt_in(tx, state)
     execute(
-        "INSERT INTO holds (attempt_id, night, amount_microusd, state, posted_microusd) "
-        f"SELECT id, '{NIGHT}', 5, 'posted', 5 FROM attempts WHERE id LIKE 'old-%'"
+        "INSERT INTO holds (attempt_id, amount_microusd, state, posted_microusd) "
+        "SELECT id, 5, 'posted', 5 FROM attempts WHERE id LIKE 'old-%'"
     )(tx)
     for state in JobState:
         job_in(tx, state)
@@ -91,7 +90,7 @@ def plans_of(tx: StoreTx, ask: Callable[[StoreTx], Any]) -> str:
 
     event.listen(tx._c, "before_cursor_execute", note)
     try:
-        ask(tx)
+        ask(StoreTx(tx._c))  # a new one: whether anybody listens is asked once for a transaction
     finally:
         event.remove(tx._c, "before_cursor_execute", note)
     assert asked, "nothing was asked"

@@ -7,22 +7,26 @@ import json
 
 import pytest
 
-from scheduler.core.lifecycle import AttemptState, JobState
+from scheduler.core.lifecycle import AttemptState, JobEvent, JobState
 from scheduler.core.records import FinishedTask
 from scheduler.core.settlement import Settlement, settle
 from scheduler.core.task import BIT_0_FIRST, Completed
 from scheduler.ports_store import Store
+from scheduler.store.tx import StoreTx
 from tests.support.stores import (
     COST,
-    NIGHT,
     NOW_US,
     SECOND_US,
     Case,
+    accept,
     arm,
     attempt_in,
     attempt_state,
     broken_books,
     finish,
+    intend,
+    night_books,
+    prepare,
     query,
     settle_all,
 )
@@ -86,7 +90,9 @@ async def test_only_a_submitted_attempt_is_an_open_task(store: Store, state: Att
     assert await store.read(lambda tx: tx.open_task(case.attempt_id)) is None
     assert await store.read(lambda tx: tx.due_tasks(NOW_US + SECOND_US, 10, frozenset())) == []
     assert await store.read(lambda tx: tx.next_due_us()) is None
-    assert (await attempt_row(store, case, "polls"))[0] == (1 if state in {A.FINISHED, A.SETTLED} else 0)
+    assert (await attempt_row(store, case, "polls"))[0] == (
+        1 if state in {A.FINISHED, A.SETTLED, A.FAILED} else 0
+    )
 
 
 async def test_failed_polls_are_counted_until_one_succeeds(store: Store) -> None:
@@ -126,8 +132,8 @@ async def settled_job(store: Store, case: Case) -> tuple[JobState, int | None, i
     assert await store.write(settle_all) == 1
     assert await store.read(broken_books) == []
     job = await store.read(lambda tx: tx.job_record(case.job_id))
-    books = await store.read(lambda tx: tx.night_books(NIGHT))
-    return job.state, job.cost_microusd, books.held_microusd, books.posted_microusd
+    books = await store.read(night_books)
+    return job.state, job.cost_microusd, books.held, books.posted
 
 
 @pytest.mark.parametrize(
@@ -153,7 +159,7 @@ async def test_an_overrun_may_go_beyond_the_cap_and_then_nothing_more_fits(store
     await store.write(lambda tx: arm(tx, COST))
     (case,) = await submitted(store, cost=3 * COST)
     await settled_job(store, case)
-    assert (await store.read(lambda tx: tx.night_books(NIGHT))).free_microusd == -2 * COST
+    assert (await store.read(night_books)).free == -2 * COST
 
 
 async def test_a_hold_of_zero_is_closed_too(store: Store) -> None:
@@ -179,8 +185,53 @@ async def test_a_failed_task_stays_charged(store: Store, never_runs: bool, state
     assert await store.write(settle_all) == 1
     job = await store.read(lambda tx: tx.job_record(case.job_id))
     assert (job.state, job.reason, job.cost_microusd) == (state, "calibration", COST)
-    assert (await store.read(lambda tx: tx.night_books(NIGHT))).posted_microusd == COST
+    assert (await store.read(night_books)).posted == COST
     assert await store.read(lambda tx: tx.results_of(case.job_id)) == []
+
+
+async def test_a_failed_task_is_tried_again_as_often_as_was_asked_and_paid_each_time(
+    store: Store,
+) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.FAILED, retries=2))
+    for tries in (1, 2):
+        job = await store.read(lambda tx: tx.job_record(case.job_id))
+        assert (job.state, job.ended_us) == (JobState.WAITING, None)
+        assert (await store.read(night_books)).posted == tries * COST
+        await store.write(lambda tx: again(tx, case.job_id, failure="calibration"))
+    job = await store.read(lambda tx: tx.job_record(case.job_id))
+    assert (job.state, job.reason, job.cost_microusd) == (JobState.FAILED, "calibration", 3 * COST)
+    assert (await store.read(night_books)).posted == 3 * COST
+    assert await store.read(broken_books) == []
+
+
+async def test_a_job_that_is_cancelled_between_its_tries_costs_what_they_cost(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.FAILED, retries=2))
+    await store.write(lambda tx: tx.move_job(case.job_id, JobEvent.CANCEL, NOW_US, "cancelled by ada"))
+    job = await store.read(lambda tx: tx.job_record(case.job_id))
+    assert (job.state, job.cost_microusd) == (JobState.CANCELLED, COST)
+
+
+async def test_a_failed_task_is_not_tried_again_when_its_job_was_to_be_cancelled(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTED, retries=2))
+    await store.write(lambda tx: tx.ask_cancel(case.job_id, NOW_US))
+    await store.write(lambda tx: finish(tx, case, failure="calibration"))
+    await store.write(settle_all)
+    assert (await store.read(lambda tx: tx.job_record(case.job_id))).state is JobState.FAILED
+
+
+async def test_a_failed_task_that_can_never_run_is_not_tried_again(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTED, retries=2))
+    await store.write(lambda tx: tx.finish_failed(case.attempt_id, "too deep", "{}", True, NOW_US))
+    await store.write(settle_all)
+    assert (await store.read(lambda tx: tx.job_record(case.job_id))).state is JobState.REJECTED
+
+
+def again(tx: StoreTx, job_id: int, *, failure: str) -> None:
+    (case,) = prepare(tx, [job_id])
+    intend(tx, case)
+    accept(tx, case)
+    finish(tx, case, failure=failure)
+    settle_all(tx)
 
 
 async def test_settling_twice_is_settling_once(store: Store) -> None:
@@ -190,7 +241,7 @@ async def test_settling_twice_is_settling_once(store: Store) -> None:
     pairs = [(task, settle(task.hold_microusd, task.cost)) for task in tasks]
     for _ in range(3):
         await store.write(lambda tx: tx.settle_attempts(pairs, NOW_US))
-    assert (await store.read(lambda tx: tx.night_books(NIGHT))).posted_microusd == COST
+    assert (await store.read(night_books)).posted == COST
     assert await store.read(broken_books) == []
     events = await store.read(lambda tx: tx.events_of(case.job_id))
     assert [event.event for event in events].count("complete") == 1
@@ -200,12 +251,12 @@ async def test_settling_twice_is_settling_once(store: Store) -> None:
 async def test_only_a_finished_task_is_settled(store: Store, state: AttemptState) -> None:
     case = await store.write(lambda tx: attempt_in(tx, state))
     (task_row,) = await store.read(lambda tx: tx.attempts_of(case.job_id))
-    before = await store.read(lambda tx: (tx.night_books(NIGHT), tx.job_record(case.job_id)))
+    before = await store.read(lambda tx: (night_books(tx), tx.job_record(case.job_id)))
     task = FinishedTask(case.attempt_id, case.job_id, "coda:iqm", "p", COST, task_row.cost, None, False)
     assert await store.read(lambda tx: tx.finished_tasks(10)) == []
     await store.write(lambda tx: tx.settle_attempts([(task, Settlement(1, 0, 1, "a mistake"))], NOW_US))
     assert await store.read(attempt_state(case.attempt_id)) == state
-    assert await store.read(lambda tx: (tx.night_books(NIGHT), tx.job_record(case.job_id))) == before
+    assert await store.read(lambda tx: (night_books(tx), tx.job_record(case.job_id))) == before
 
 
 async def test_a_settlement_that_fails_settles_nobody(store: Store) -> None:

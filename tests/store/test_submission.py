@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
 from scheduler.core.admission import Pause
+from scheduler.core.audit import AuditReport, Finding
+from scheduler.core.breaker import BreakerRules, Move, Phase, Trouble
+from scheduler.core.ledger import Account, AccountKind, HoldPart
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
 from scheduler.core.records import OpenTask
 from scheduler.core.task import BIT_0_FIRST, Accepted, Completed, CostFacts
@@ -19,23 +23,29 @@ from scheduler.store.tx import StoreTx
 from tests.support.stores import (
     BACKEND,
     COST,
-    NIGHT,
+    NIGHT_KEY,
     NOW_US,
     SECOND_US,
     Case,
+    Refused,
     accept,
     accepted,
     arm,
     attempt_in,
     attempt_state,
     broken_books,
+    commit_intent,
     finish,
+    hold,
     intend,
     lose_sight,
+    night_books,
+    plan_and_hold,
     prepare,
     priced_jobs,
     query,
     settle_all,
+    spending_of,
 )
 
 A = AttemptState
@@ -43,9 +53,9 @@ LATER_US = NOW_US + 60 * SECOND_US
 
 
 async def books(store: Store) -> tuple[int, int]:
-    found = await store.read(lambda tx: tx.night_books(NIGHT))
+    found = await store.read(night_books)
     assert await store.read(broken_books) == []
-    return found.held_microusd, found.posted_microusd
+    return found.held, found.posted
 
 
 async def hold_of(store: Store, case: Case) -> tuple[int | None, str | None]:
@@ -68,7 +78,7 @@ def _finish_completed(tx: StoreTx, case: Case) -> bool:
 #: method -> the only states it may leave, and where it leads.
 CHANGES: dict[str, tuple[Change, dict[AttemptState, AttemptState]]] = {
     "commit_intent": (
-        lambda tx, case: tx.commit_intent(case.attempt_id, NOW_US, LATER_US),
+        lambda tx, case: commit_intent(tx, case, paid=False),
         {A.PREPARED: A.SUBMITTING},
     ),
     "attempt_accepted": (
@@ -92,7 +102,7 @@ CHANGES: dict[str, tuple[Change, dict[AttemptState, AttemptState]]] = {
         {A.SUBMITTING: A.IN_DOUBT},
     ),
     "write_off": (
-        lambda tx, case: tx.write_off(case.attempt_id, NOW_US, "nobody knows"),
+        lambda tx, case: tx.write_off(case.attempt_id, NOW_US, "ada", "nobody knows"),
         {A.IN_DOUBT: A.WRITTEN_OFF},
     ),
     "finish_completed": (_finish_completed, {A.SUBMITTED: A.FINISHED}),
@@ -141,30 +151,33 @@ async def test_an_attempt_nobody_knows_is_nobodys_to_change(store: Store) -> Non
 
 async def test_an_intent_is_committed_once_whoever_races_for_it(store: Store) -> None:
     case = await store.write(lambda tx: attempt_in(tx, A.PREPARED))
-    won = await asyncio.gather(
-        *(store.write(lambda tx: tx.commit_intent(case.attempt_id, NOW_US, LATER_US)) for _ in range(50))
-    )
+    won = await asyncio.gather(*(store.write(lambda tx: commit_intent(tx, case)) for _ in range(50)))
     assert sum(won) == 1
     posts = await store.read(query("SELECT posts FROM attempts WHERE id = :id", id=case.attempt_id))
     assert posts == [(1,)]
 
 
-async def test_an_intent_without_its_hold_is_no_intent(store: Store) -> None:
-    class NoHold(Exception):
-        pass
-
+@pytest.mark.parametrize("why", ["disarmed", "no room", "no credits"])
+async def test_an_intent_without_its_hold_is_no_intent(store: Store, why: str) -> None:
     case = await store.write(lambda tx: attempt_in(tx, A.PREPARED))
-    await store.write(lambda tx: tx.disarm("ada", "enough", NOW_US))
+    if why == "disarmed":
+        await store.write(lambda tx: tx.disarm("ada", "enough", NOW_US))
+    if why == "no room":
+        await store.write(lambda tx: arm(tx, COST - 1))
+    parts = (HoldPart(Account(AccountKind.GRANT, "7"), 1),) if why == "no credits" else ()
 
     def intend_paid(tx: StoreTx) -> None:
-        assert tx.commit_intent(case.attempt_id, NOW_US, LATER_US)
-        if not tx.take_hold(case.attempt_id, NIGHT, COST, NOW_US):
-            raise NoHold
+        assert commit_intent(tx, case)
+        if why == "disarmed":
+            plan_and_hold(tx, case)
+        elif tx.take_hold(case.attempt_id, replace(spending_of(COST), credit_parts=parts), NOW_US):
+            raise Refused
 
-    with pytest.raises(NoHold):
+    with pytest.raises(Refused):
         await store.write(intend_paid)
     assert await store.read(attempt_state(case.attempt_id)) == A.PREPARED
     assert await books(store) == (0, 0)
+    assert await store.read(query("SELECT count(*) FROM holds")) == [(0,)]
 
 
 # ------------------------------------------------------------------------------------------------ holds
@@ -174,15 +187,22 @@ async def many_prepared(store: Store, count: int, cost: int = COST) -> list[Case
     return await store.write(lambda tx: prepare(tx, priced_jobs(tx, count, cost)))
 
 
+async def race(stores: Sequence[Store], cases: list[Case]) -> int:
+    """How many of the holds were taken; each was planned before any of them."""
+    outcomes = await asyncio.gather(
+        *(stores[n % len(stores)].write(lambda tx, c=c: hold(tx, c)) for n, c in enumerate(cases)),
+        return_exceptions=True,
+    )
+    assert [o for o in outcomes if o is not None and not isinstance(o, Refused)] == []
+    return outcomes.count(None)
+
+
 async def test_four_hundred_racing_holds_never_exceed_the_limit(store: Store) -> None:
     cases = await many_prepared(store, 400)
     await store.write(lambda tx: arm(tx, 100 * COST))
-    taken = await asyncio.gather(
-        *(store.write(lambda tx, c=c: tx.take_hold(c.attempt_id, NIGHT, COST, NOW_US)) for c in cases)
-    )
-    assert sum(taken) == 100
-    found = await store.read(lambda tx: tx.night_books(NIGHT))
-    assert (found.held_microusd, found.free_microusd) == (100 * COST, 0)
+    assert await race([store], cases) == 100
+    found = await store.read(night_books)
+    assert (found.held, found.free) == (100 * COST, 0)
 
 
 async def test_racing_holds_on_connections_of_their_own_never_exceed_the_limit(
@@ -192,38 +212,57 @@ async def test_racing_holds_on_connections_of_their_own_never_exceed_the_limit(
     await store.write(lambda tx: arm(tx, 20 * COST))
     others = [open_store(database_url) for _ in range(4)]
     try:
-        taken = await asyncio.gather(
-            *(
-                others[n % 4].write(lambda tx, c=c: tx.take_hold(c.attempt_id, NIGHT, COST, NOW_US))
-                for n, c in enumerate(cases)
-            )
-        )
+        assert await race(others, cases) == 20
     finally:
         for other in others:
             await other.close()
-    assert sum(taken) == 20
-    assert (await store.read(lambda tx: tx.night_books(NIGHT))).held_microusd == 20 * COST
+    found = await store.read(night_books)
+    assert (found.held, found.free) == (20 * COST, 0)
+
+
+async def taken(store: Store, case: Case, amount: int = COST) -> bool:
+    """Decide and hold in one transaction, as the stage does."""
+    try:
+        await store.write(lambda tx: plan_and_hold(tx, case, amount))
+    except Refused:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(("asked", "fits"), [(COST, True), (COST + 1, False), (0, True)])
 async def test_a_hold_fits_up_to_the_last_micro_dollar(store: Store, asked: int, fits: bool) -> None:
-    (case,) = await many_prepared(store, 1)
+    planned, plain = await many_prepared(store, 2)
     await store.write(lambda tx: arm(tx, COST))
-    assert await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, asked, NOW_US)) == fits
+    assert await taken(store, planned, asked) == fits
+    await store.write(lambda tx: tx.end_attempt(planned.attempt_id, AttemptEvent.NOT_SENT, NOW_US, "no"))
+    assert await held(store, plain, asked) == fits, "the row decides as the plan did"
+
+
+async def held(store: Store, case: Case, amount: int) -> bool:
+    """Hold what was planned before the books became what they are."""
+    try:
+        await store.write(lambda tx: hold(tx, case, amount))
+    except Refused:
+        return False
+    return True
 
 
 async def test_disarmed_nothing_is_held(store: Store) -> None:
     (case,) = await many_prepared(store, 1)
-    assert not await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, COST, NOW_US))
+    assert not await taken(store, case)
     await store.write(lambda tx: arm(tx, once="2026-11-23"))
-    assert not await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, COST, NOW_US))
+    assert not await taken(store, case)
+    await store.write(arm)
+    await store.write(lambda tx: tx.disarm("ada", "enough", NOW_US))
+    assert not await taken(store, case)
     assert await store.read(query("SELECT count(*) FROM holds")) == [(0,)]
 
 
 async def test_a_zero_limit_allows_nothing_that_costs(store: Store) -> None:
     (case,) = await many_prepared(store, 1)
     await store.write(lambda tx: arm(tx, 0))
-    assert not await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, 1, NOW_US))
+    assert not await taken(store, case, 1)
+    assert not await held(store, case, 1)
 
 
 async def test_a_lowered_limit_keeps_what_is_held_and_refuses_more(store: Store) -> None:
@@ -232,15 +271,15 @@ async def test_a_lowered_limit_keeps_what_is_held_and_refuses_more(store: Store)
     await store.write(lambda tx: intend(tx, first))
     await store.write(lambda tx: arm(tx, COST - 1))
     assert await books(store) == (COST, 0)
-    assert not await store.write(lambda tx: tx.take_hold(second.attempt_id, NIGHT, 1, NOW_US))
+    assert not await held(store, second, 1)
     await store.write(lambda tx: tx.end_attempt(first.attempt_id, AttemptEvent.REFUSE, NOW_US, "no"))
-    assert await store.write(lambda tx: tx.take_hold(second.attempt_id, NIGHT, 1, NOW_US))
+    assert await held(store, second, 1)
 
 
 async def test_an_attempt_has_one_hold_at_most(store: Store) -> None:
     case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
     with pytest.raises(IntegrityError):
-        await store.write(lambda tx: tx.take_hold(case.attempt_id, NIGHT, COST, NOW_US))
+        await store.write(lambda tx: hold(tx, case))
     assert await books(store) == (COST, 0), "the money went back with the transaction"
 
 
@@ -268,18 +307,18 @@ async def test_an_attempt_on_a_free_backend_ends_without_a_hold(store: Store) ->
     case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING, hold=None))
     assert await store.write(lambda tx: tx.end_attempt(case.attempt_id, AttemptEvent.REFUSE, NOW_US, "no"))
     doubt = await store.write(lambda tx: attempt_in(tx, A.IN_DOUBT, hold=None))
-    assert await store.write(lambda tx: tx.write_off(doubt.attempt_id, NOW_US, "never mind"))
+    assert await store.write(lambda tx: tx.write_off(doubt.attempt_id, NOW_US, "ada", "never mind"))
     assert await hold_of(store, doubt) == (None, None)
 
 
 async def test_in_doubt_keeps_the_hold_and_a_write_off_posts_all_of_it(store: Store) -> None:
     case = await store.write(lambda tx: attempt_in(tx, A.IN_DOUBT))
     assert await books(store) == (COST, 0)
-    assert await store.read(lambda tx: tx.in_doubt_microusd(NIGHT)) == COST
-    assert await store.write(lambda tx: tx.write_off(case.attempt_id, NOW_US, "nobody knows"))
-    assert not await store.write(lambda tx: tx.write_off(case.attempt_id, NOW_US, "nobody knows"))
+    assert await store.read(lambda tx: tx.in_doubt_use(NIGHT_KEY)) == COST
+    assert await store.write(lambda tx: tx.write_off(case.attempt_id, NOW_US, "ada", "nobody knows"))
+    assert not await store.write(lambda tx: tx.write_off(case.attempt_id, NOW_US, "ada", "nobody knows"))
     assert await books(store) == (0, COST)
-    assert await store.read(lambda tx: tx.in_doubt_microusd(NIGHT)) == 0
+    assert await store.read(lambda tx: tx.in_doubt_use(NIGHT_KEY)) == 0
 
 
 @pytest.mark.parametrize(("charged", "excess"), [(COST - 1, 0), (COST, 0), (COST + 7, 7)])
@@ -296,7 +335,7 @@ async def test_a_hold_is_raised_to_what_was_charged_and_never_lowered(
     assert await store.read(query("SELECT overrun_microusd FROM holds")) == [(excess,)]
 
 
-@pytest.mark.parametrize("state", [A.PREPARED, A.REFUSED, A.NOT_SENT, A.SETTLED, A.WRITTEN_OFF])
+@pytest.mark.parametrize("state", [A.PREPARED, A.REFUSED, A.NOT_SENT, A.SETTLED, A.FAILED, A.WRITTEN_OFF])
 async def test_a_hold_that_is_closed_or_was_never_taken_is_not_raised(
     store: Store, state: AttemptState
 ) -> None:
@@ -351,7 +390,7 @@ async def test_an_answer_without_a_body_keeps_the_one_that_came_before(store: St
 async def test_losing_sight_keeps_the_raw_reply_that_came_before(store: Store) -> None:
     case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
     await store.write(lambda tx: tx.lose_sight(case.attempt_id, NOW_US, "half a body", '{"job_'))
-    await store.write(lambda tx: tx.write_off(case.attempt_id, NOW_US, "nobody knows"))
+    await store.write(lambda tx: tx.write_off(case.attempt_id, NOW_US, "ada", "nobody knows"))
     (attempt,) = await store.read(lambda tx: tx.attempts_of(case.job_id))
     assert (attempt.raw_reply, attempt.reason) == ('{"job_', "nobody knows")
 
@@ -374,6 +413,13 @@ async def test_lost_attempts_are_those_being_sent_and_those_in_doubt(store: Stor
 
 
 # ---------------------------------------------------------------------------------------- the send gate
+
+
+BROKEN_BOOKS = AuditReport(True, (), (Finding("caps-kept", "caps are kept", ({"key": "night"},)),), None)
+
+
+def break_down(tx: StoreTx, trouble: Trouble) -> None:
+    tx.record_breaker(BACKEND, trouble, NOW_US, BreakerRules())
 
 
 async def gate(store: Store, case: Case, now_us: int = NOW_US, paid: bool = True) -> str | None:
@@ -403,6 +449,10 @@ async def test_an_unknown_attempt_is_not_sent(store: Store) -> None:
         (lambda tx, case: tx.disarm("ada", "enough", NOW_US), "disarmed"),
         (lambda tx, case: tx.pause_backend(BACKEND, Pause("breaker", "broken"), NOW_US), "broken"),
         (lambda tx, case: tx.pause_backend("coda", Pause("breaker", "no token"), NOW_US), "no token"),
+        (lambda tx, case: break_down(tx, Trouble.OVERRUN), "the breaker of coda:iqm opened"),
+        (lambda tx, case: break_down(tx, Trouble.CREDENTIALS), "refused our credentials"),
+        (lambda tx, case: tx.record_audit(BROKEN_BOOKS, "nightshot", NOW_US), "books"),
+        (lambda tx, case: tx.begin_audit(NOW_US), "audit"),
         (lambda tx, case: tx.pause_backend(BACKEND, Pause("rate", "busy", LATER_US), NOW_US), "busy"),
     ],
 )
@@ -414,6 +464,16 @@ async def test_what_changed_since_the_intent_stops_the_first_byte(
     assert told in (await gate(store, case) or "")
 
 
+async def test_the_one_probe_of_an_open_breaker_may_go(store: Store) -> None:
+    case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
+    rules = BreakerRules(failures=1)
+    await store.write(lambda tx: tx.record_breaker(BACKEND, Trouble.FAILURE, NOW_US - 2 * 10**9, rules))
+    assert await gate(store, case) is None, "its time has come"
+    probing = await store.write(lambda tx: tx.record_breaker(BACKEND, Move.PROBE, NOW_US, rules))
+    assert probing.phase is Phase.HALF_OPEN
+    assert await gate(store, case) is None
+
+
 async def test_a_machine_that_woke_up_too_late_sends_nothing(store: Store) -> None:
     case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
     assert "later than that" in (await gate(store, case, LATER_US + 1) or "")
@@ -421,14 +481,18 @@ async def test_a_machine_that_woke_up_too_late_sends_nothing(store: Store) -> No
 
 async def test_a_pause_that_is_over_stops_nothing_and_hides_no_other(store: Store) -> None:
     case = await store.write(lambda tx: attempt_in(tx, A.SUBMITTING))
-    await store.write(lambda tx: tx.pause_backend(BACKEND, Pause("rate", "busy", NOW_US), NOW_US))
+    for name in ("coda", BACKEND):
+        for code in ("clock", "rate", "suspended"):
+            over = Pause(code, "over", NOW_US)
+            await store.write(lambda tx, n=name, p=over: tx.pause_backend(n, p, NOW_US))
     assert await gate(store, case) is None
     for name in ("coda", BACKEND):
-        await store.write(lambda tx, n=name: tx.pause_backend(n, Pause("rate", "busy", NOW_US), NOW_US))
-    for name in ("coda", BACKEND):
-        await store.write(lambda tx, n=name: tx.pause_backend(n, Pause("rate", "still", LATER_US), NOW_US))
-        assert "still" in (await gate(store, case) or "")
-        await store.write(lambda tx, n=name: tx.pause_backend(n, Pause("rate", "over", NOW_US), NOW_US))
+        for until_us in (LATER_US, None):
+            still = Pause("rate", "still", until_us)
+            await store.write(lambda tx, n=name, p=still: tx.pause_backend(n, p, NOW_US))
+            assert "still" in (await gate(store, case) or "")
+        assert await store.write(lambda tx, n=name: tx.clear_pause(n, "rate"))
+        assert await gate(store, case) is None
 
 
 async def test_a_free_attempt_needs_nobody_to_arm(store: Store) -> None:

@@ -14,6 +14,7 @@ from scheduler.core.admission import DoubtLimits
 from scheduler.core.pricing import Estimate
 from scheduler.core.records import ArmingRecord
 from scheduler.core.rules import BackendRules, Rules
+from scheduler.core.spending import SpendingRules
 from scheduler.core.task import (
     BIT_0_FIRST,
     Accepted,
@@ -29,17 +30,19 @@ from scheduler.core.task import (
     TaskReport,
 )
 from scheduler.core.timing import PollPace
-from scheduler.ports import Kit, ReplyFiles, SendGate
+from scheduler.journal import IntentJournal
+from scheduler.ports import IntentLog, Kit, ReplyFiles, SendGate
 from scheduler.ports_store import Store, Tx
 from scheduler.replies import ReplySlots
 from scheduler.stages.admit import Admitting
 from scheduler.stages.estimate import Estimating
 from scheduler.stages.poll import Polling
+from scheduler.stages.purse import night_window
 from scheduler.stages.reconcile import Reconciling
 from scheduler.stages.settle import Settling
 from scheduler.stages.submit import Submitting
 from tests.simulation.clock import VirtualClock
-from tests.support.stores import NIGHT, NOW_US, query, receive_jobs
+from tests.support.stores import NOW_US, query, receive_jobs
 
 T = TypeVar("T")
 PRICE = 1_300_000
@@ -129,6 +132,8 @@ class Bench:
     woken: list[str] = field(default_factory=list)
     said: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     replies: ReplyFiles | None = None
+    journal: IntentLog | None = None
+    spending: SpendingRules = field(default_factory=SpendingRules)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -138,6 +143,7 @@ class Bench:
             doubt_limits=self.doubts,
             poll_pace=PollPace(1.0, 60.0),
             submit_concurrency=self.concurrency,
+            spending=self.spending,
         )
         self.kit = Kit(
             store=self.store,
@@ -153,16 +159,18 @@ class Bench:
     def again(self) -> None:
         """Forget every object of the last process."""
         replies = self.replies or ReplySlots(self.folder / "replies")
+        journal = self.journal or IntentJournal(self.folder / "journal")
         self.estimate = Estimating(self.kit)
         self.admit = Admitting(self.kit)
-        self.submit = Submitting(self.kit, replies)
+        self.submit = Submitting(self.kit, replies, journal)
         self.poll = Polling(self.kit)
         self.settle = Settling(self.kit)
-        self.reconcile = Reconciling(self.kit, replies)
+        self.reconcile = Reconciling(self.kit, replies, journal)
 
     async def arm(self, limit_microusd: int = 1000 * PRICE) -> None:
         record = ArmingRecord(limit_microusd, None, "ada", "tonight's run", self.clock.now_us())
-        await self.store.write(lambda tx: tx.arm(record, NIGHT))
+        window = night_window(self.rules, self.clock.now_us(), limit_microusd)
+        await self.store.write(lambda tx: tx.arm(record, window))
 
     async def disarm(self) -> None:
         await self.store.write(lambda tx: tx.disarm("ada", "enough", self.clock.now_us()))
@@ -216,6 +224,11 @@ class Bench:
             " (SELECT MAX(ordinal) FROM attempts b WHERE b.job_id = j.id)"
             " LEFT JOIN holds h ON h.attempt_id = a.id ORDER BY j.id"
         )
+
+    async def night(self) -> tuple[int, int]:
+        """What is held and what is spent under the night's cap."""
+        ((held, spent),) = await self.rows("SELECT held, posted FROM cap_windows WHERE cap = 'night'")
+        return held, spent
 
     async def pauses(self) -> list[tuple[Any, ...]]:
         return await self.rows("SELECT backend, code, until_us IS NULL FROM pauses ORDER BY backend")

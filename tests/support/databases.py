@@ -116,6 +116,7 @@ class Databases:
         # Only the latest few are kept: a hundred of them would fill the disk.
         old = [self._made.pop(0)] if len(self._made) >= _KEPT else []
         drop = [f"DROP DATABASE {database} WITH (FORCE)" for database in old]
-        self.server.execute(*drop, f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Copying files takes a quarter of the time of writing every page to the log, as is done by default.
+        self.server.execute(*drop, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         self._made.append(name)
         return self.server.url(name)

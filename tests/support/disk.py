@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -32,7 +33,16 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 def fill(folder: Path, leave_bytes: int = 0) -> Path:
     """Take all room but so much; returns the file whose removal gives it back."""
     ballast = folder / "ballast"
-    room = os.statvfs(folder)
     with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - leave_bytes)
-    return ballast
+        # A daemon may take some of the room between the question and the answer: then there is less to take.
+        for _ in range(100):
+            room = os.statvfs(folder)
+            taken = os.fstat(file.fileno()).st_size
+            try:
+                os.posix_fallocate(file.fileno(), 0, taken + room.f_bavail * room.f_frsize - leave_bytes)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+            else:
+                return ballast
+    raise AssertionError(f"{folder} could not be filled")

@@ -83,6 +83,9 @@ class Bill:
     cost_microusd: int
     at_us: int
     fate: str
+    #: How it was paid: credits that were taken from the account, and what was billed beyond them.
+    credits_microcredits: int = 0
+    overage_microusd: int = 0
 
 
 @dataclass
@@ -109,15 +112,20 @@ class Server:
     tells: bool = False
     fault_rate: float = 0.0
     weights: dict[str, int] = field(default_factory=lambda: FATES)
-    #: Called, before anything is done, with the attempt of each request that arrives.
-    on_arrival: Callable[[str], None] = lambda _attempt: None
+    #: Called, before anything is done, with each request that arrives.
+    on_arrival: Callable[[RunRequest], None] = lambda _request: None
     #: Called when a bill has been written.
     on_bill: Callable[[Bill], None] = lambda _bill: None
     price_microusd: int = 1_300_000
+    #: What the account really has, whatever anybody recorded; None never ends.
+    credits_microcredits: int | None = None
+    #: What the provider really takes for a credit, whatever anybody predicts.
+    cents_per_credit: int = 100
 
     bills: list[Bill] = field(default_factory=list)
     requests: Counter[str] = field(default_factory=Counter)
     under_way: Counter[str] = field(default_factory=Counter)
+    arrived_us: dict[str, int] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     fates: Counter[str] = field(default_factory=Counter)
     listeners: list[Callable[[str], None]] = field(default_factory=list)
@@ -138,8 +146,9 @@ class Server:
 
     def arrive(self, request: RunRequest) -> asyncio.Future[Outcome]:
         """Take a request off the wire. The answer comes, or never does, also when nobody waits any more."""
-        self.on_arrival(request.attempt_id)
+        self.on_arrival(request)
         self.requests[request.attempt_id] += 1
+        self.arrived_us[request.attempt_id] = self.clock.now_us()
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         fate = self.draw(self.weights) or "accepted"
         self.fates[fate] += 1
@@ -183,6 +192,8 @@ class Server:
                 self._bill(request, fate)
                 return timed_out
         bill = self._bill(request, fate)
+        if bill is None:
+            return Refused(RefusalKind.CREDITS, "402: insufficient credits, and overage was not accepted")
         match fate:
             case "billed, then hang":
                 await self.clock.sleep(REPLY_TIMEOUT_S)
@@ -201,12 +212,16 @@ class Server:
                 return Accepted(bill.provider_job_id, "submitted", self._cost_of(bill), "raw accepted")
 
     def _cost_of(self, bill: Bill) -> CostFacts:
-        return CostFacts(bill.cost_microusd, 2_000_000, 0)
+        return CostFacts(bill.cost_microusd, bill.credits_microcredits, bill.overage_microusd)
 
-    def _bill(self, request: RunRequest, fate: str) -> Bill:
+    def _bill(self, request: RunRequest, fate: str) -> Bill | None:
+        """Take a run and its price; None when the account cannot pay for it."""
         now_us, price = self.clock.now_us(), self.price_of(request)
         cost = price * 3 // 2 if fate == "cost above the quote" else price
-        bill = Bill(request.attempt_id, f"{self.name}-{len(self.bills) + 1}", cost, now_us, fate)
+        paid = self._pay(cost, request.accept_overage)
+        if paid is None:
+            return None
+        bill = Bill(request.attempt_id, f"{self.name}-{len(self.bills) + 1}", cost, now_us, fate, *paid)
         self.bills.append(bill)
         runs_s = self.rng.choice((20, 200, 2000)) * (0.5 + self.rng.random())
         fails = self.fault_rate > 0 and self.rng.random() < 0.08
@@ -220,6 +235,20 @@ class Server:
         self.spawn(self._tell_when_ended(bill, runs_s))
         self.on_bill(bill)
         return bill
+
+    def _pay(self, cost_microusd: int, accept_overage: bool) -> tuple[int, int] | None:
+        """Credits first, whole ones; the rest is overage if that was accepted."""
+        per_credit_microusd = self.cents_per_credit * 10_000
+        needed = -(-cost_microusd // per_credit_microusd) * 1_000_000
+        if self.credits_microcredits is None:
+            return needed, 0
+        if self.credits_microcredits >= needed:
+            self.credits_microcredits -= needed
+            return needed, 0
+        if not accept_overage:
+            return None
+        there, self.credits_microcredits = self.credits_microcredits, 0
+        return there, max(0, cost_microusd - there * self.cents_per_credit // 100)
 
     async def _tell_when_ended(self, bill: Bill, runs_s: float) -> None:
         if not self.tells:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import text
 
-from scheduler.core.admission import Candidate
+from scheduler.core.admission import BackendLoad, Candidate, money_gates
+from scheduler.core.caps import CapBooks, Use, Window
 from scheduler.core.job import BatchSpec, JobRef, JobSpec
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
 from scheduler.core.records import ArmingRecord, Quote, ReceivedBatch
+from scheduler.core.rules import Rules
 from scheduler.core.settlement import settle
+from scheduler.core.spending import Spending
 from scheduler.core.task import BIT_0_FIRST, Accepted, Completed, CostFacts
+from scheduler.stages.purse import caps_in_force, night_window, purse_for
 from scheduler.store.tx import StoreTx
 
 T = TypeVar("T")
@@ -23,12 +27,20 @@ T = TypeVar("T")
 #: A Sunday afternoon in November 2026, and the night it belongs to.
 NOW_US = 1_795_356_000_000_000
 SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
 NIGHT = "2026-11-22"
+RULES = Rules(backend=lambda _name: None)
+#: The row in which the night's cap counts.
+NIGHT_KEY = night_window(RULES, NOW_US).key
 BACKEND = "coda:iqm"
 COST = 1_300_000
 PLENTY = 1_000 * COST
 
 _numbers = itertools.count(1)
+
+
+class Refused(Exception):
+    """A hold was refused; raising it rolls the transaction back, as the stage does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +76,10 @@ def receive_jobs(tx: StoreTx, count: int = 1, *, backend: str = BACKEND, **other
     return tx.job_ids_of(JobRef(received.batch_id))
 
 
-def price_jobs(tx: StoreTx, job_ids: list[int], cost_microusd: int = COST) -> None:
+def price_jobs(tx: StoreTx, job_ids: list[int], cost_microusd: int = COST, now_us: int = NOW_US) -> None:
     tx.record_quotes(
         [
-            Quote(job_id, cost_microusd, "price list", "1 × $1.30 per task", "{}", NOW_US, NOW_US + SECOND_US)
+            Quote(job_id, cost_microusd, "price list", "1 × $1.30 per task", "{}", now_us, now_us + SECOND_US)
             for job_id in job_ids
         ]
     )
@@ -79,8 +91,22 @@ def priced_jobs(tx: StoreTx, count: int = 1, cost_microusd: int = COST, **other:
     return job_ids
 
 
-def arm(tx: StoreTx, limit_microusd: int = PLENTY, *, once: str | None = None, night: str = NIGHT) -> None:
-    tx.arm(ArmingRecord(limit_microusd, once, "ada", "tonight's run", NOW_US), night)
+def tonight(limit_microusd: int | None = PLENTY, now_us: int = NOW_US) -> Window:
+    """The night's window, as `arm` sets its limit."""
+    return night_window(RULES, now_us, limit_microusd)
+
+
+def arm(tx: StoreTx, limit_microusd: int = PLENTY, *, once: str | None = None, now_us: int = NOW_US) -> None:
+    record = ArmingRecord(limit_microusd, once, "ada", "tonight's run", now_us)
+    tx.arm(record, tonight(limit_microusd, now_us))
+
+
+def night_books(tx: StoreTx, now_us: int = NOW_US) -> CapBooks:
+    """What the night's window has, held and posted, under the limit in force."""
+    (cap, *_) = caps_in_force(tx.arming(), RULES)
+    window = replace(tonight(None, now_us), cap=cap)
+    ((_, books),) = tx.cap_books([window])
+    return books
 
 
 def prepare(tx: StoreTx, job_ids: list[int]) -> list[Case]:
@@ -98,11 +124,40 @@ def accepted(
     return Accepted(provider_job_id or f"p-{attempt_id}", "queued", cost, '{"job_id": "…"}')
 
 
+def spending_of(amount_microusd: int, *windows: Window) -> Spending:
+    """A wish for so much, of the night's cap alone unless windows are given."""
+    return Spending(Use(amount_microusd, shots=100), windows or (tonight(),), (), False)
+
+
+def hold(tx: StoreTx, case: Case, amount_microusd: int = COST, *windows: Window) -> None:
+    """Hold what was planned some time ago, whatever the books say by now. Raises Refused."""
+    refused = tx.take_hold(case.attempt_id, spending_of(amount_microusd, *windows), NOW_US)
+    if refused is not None:
+        raise Refused(refused)
+
+
+def plan_and_hold(tx: StoreTx, case: Case, amount_microusd: int = COST, now_us: int = NOW_US) -> None:
+    """Decide and hold in one transaction, as the stage does with the intent. Raises Refused."""
+    job = replace(tx.candidate_of(case.job_id), estimate_microusd=amount_microusd)
+    purse = purse_for(tx, [job], RULES, now_us)
+    gates = money_gates(job, BackendLoad(job.backend, True, 8), purse, RULES.doubt_limits, now_us)
+    spending, _ = purse.plan(job, now_us)
+    if gates or spending is None:
+        raise Refused("; ".join(f"{gate.code}: {gate.sentence}" for gate in gates))
+    refused = tx.take_hold(case.attempt_id, spending, now_us)
+    if refused is not None:
+        raise Refused(refused)
+
+
+def commit_intent(tx: StoreTx, case: Case, *, paid: bool = True) -> bool:
+    return tx.commit_intent(case.attempt_id, NOW_US, NOW_US + 60 * SECOND_US, False, paid=paid)
+
+
 def intend(tx: StoreTx, case: Case, amount_microusd: int | None = COST) -> None:
     """Commit the intent, and the hold unless the amount is None, as a free backend has none."""
-    assert tx.commit_intent(case.attempt_id, NOW_US, NOW_US + 60 * SECOND_US)
+    assert commit_intent(tx, case, paid=amount_microusd is not None)
     if amount_microusd is not None:
-        assert tx.take_hold(case.attempt_id, NIGHT, amount_microusd, NOW_US)
+        hold(tx, case, amount_microusd)
 
 
 def accept(tx: StoreTx, case: Case, cost_microusd: int | None = COST) -> None:
@@ -115,9 +170,12 @@ def lose_sight(tx: StoreTx, case: Case) -> None:
     assert tx.move_job(case.job_id, JobEvent.LOSE_SIGHT, NOW_US, "in doubt")
 
 
-def finish(tx: StoreTx, case: Case) -> None:
+def finish(tx: StoreTx, case: Case, *, failure: str | None = None) -> None:
     task = tx.open_task(case.attempt_id)
     assert task is not None
+    if failure is not None:
+        assert tx.finish_failed(case.attempt_id, failure, "{}", False, NOW_US)
+        return
     report = Completed(({"00": 48, "11": 52},), BIT_0_FIRST, '{"counts": "…"}', (("seed", "7"),))
     assert tx.finish_completed(task, report, NOW_US)
 
@@ -155,11 +213,11 @@ def attempt_in(
         case _:
             accept(tx, case, cost)
     if state is AttemptState.WRITTEN_OFF:
-        assert tx.write_off(case.attempt_id, NOW_US, "nobody will ever know")
+        assert tx.write_off(case.attempt_id, NOW_US, "ada", "nobody will ever know")
         assert tx.move_job(case.job_id, JobEvent.FAIL, NOW_US, "given up", cost_microusd=hold)
-    if state in (AttemptState.FINISHED, AttemptState.SETTLED):
-        finish(tx, case)
-    if state is AttemptState.SETTLED:
+    if state in (AttemptState.FINISHED, AttemptState.SETTLED, AttemptState.FAILED):
+        finish(tx, case, failure="calibration" if state is AttemptState.FAILED else None)
+    if state in (AttemptState.SETTLED, AttemptState.FAILED):
         settle_all(tx)
     return case
 
@@ -201,20 +259,30 @@ def attempt_state(attempt_id: str) -> Callable[[StoreTx], str]:
 
 #: Sentences that must be true of the books whatever happened, as questions that must return no rows.
 BOOKS_MUST_AGREE = {
-    "held is the sum of the open holds": """
-        SELECT nights.key FROM nights WHERE held_microusd <> (
-          SELECT COALESCE(SUM(amount_microusd), 0) FROM holds
-          WHERE holds.night = nights.key AND holds.state = 'open')""",
-    "posted is the sum of what holds posted": """
-        SELECT nights.key FROM nights WHERE posted_microusd <> (
-          SELECT COALESCE(SUM(holds.posted_microusd), 0) FROM holds
-          WHERE holds.night = nights.key AND holds.state = 'posted')""",
+    "held is the sum of the open parts": """
+        SELECT w.key FROM cap_windows w WHERE w.held <> (
+          SELECT COALESCE(SUM(p.amount), 0) FROM cap_parts p
+          JOIN holds ON holds.attempt_id = p.attempt_id
+          WHERE p.window_key = w.key AND holds.state = 'open')""",
+    "posted is the sum of what parts were settled with": """
+        SELECT w.key FROM cap_windows w WHERE w.posted <> (
+          SELECT COALESCE(SUM(p.settled), 0) FROM cap_parts p WHERE p.window_key = w.key)""",
+    "the night knows of every dollar of every hold": """
+        SELECT holds.attempt_id FROM holds JOIN cap_parts p ON p.attempt_id = holds.attempt_id
+        JOIN cap_windows w ON w.key = p.window_key AND w.measure = 'cost'
+        WHERE p.amount <> holds.amount_microusd
+          OR (holds.state = 'posted' AND p.settled <> holds.posted_microusd)
+          OR (holds.state = 'voided' AND p.settled <> 0)
+          OR (holds.state = 'open' AND p.settled IS NOT NULL)""",
+    "a paid attempt that may have been sent has its hold": """
+        SELECT id FROM attempts WHERE paid AND posts = 1
+          AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.attempt_id = attempts.id)""",
     "an attempt that may have been sent was posted once": """
         SELECT id FROM attempts WHERE posts <> 1 AND
           state NOT IN ('prepared', 'refused', 'not_sent')""",
     "a part has at most one live attempt": """
         SELECT job_id, part_ordinal FROM attempts
-        WHERE state NOT IN ('refused', 'not_sent', 'written_off')
+        WHERE state NOT IN ('refused', 'not_sent', 'failed', 'written_off')
         GROUP BY job_id, part_ordinal HAVING COUNT(*) > 1""",
     "an open hold belongs to an attempt that may still cost money": """
         SELECT attempts.id FROM attempts JOIN holds ON holds.attempt_id = attempts.id

@@ -118,6 +118,8 @@ def show_view(job: JobView | None = None, **changed: Any) -> ShowView:
                 "hold_state": "posted",
                 "estimated_cost_usd": "1.30",
                 "credits_applied": None,
+                "charge": None,
+                "charge_evidence": None,
                 "overage_usd": None,
                 "reason": None,
             }

@@ -11,18 +11,48 @@ from typing import Any
 from pydantic import ValidationError
 
 from scheduler.api.desk import Args, Caller, Desk
-from scheduler.api.operations import arming, backends, change, jobs, status, submit
+from scheduler.api.operations import (
+    approve,
+    arming,
+    audit,
+    backends,
+    budget,
+    caps,
+    change,
+    edit,
+    estimate,
+    grants,
+    jobs,
+    reconcile,
+    refund,
+    rerun,
+    status,
+    submit,
+)
 from scheduler.errors import NotFound, UsageError
 
 Operation = Callable[[Desk, Caller, Any], Awaitable[Mapping[str, Any]]]
 
 OPERATIONS: dict[str, tuple[type[Args], Operation]] = {
+    "approve": (approve.ApproveArgs, approve.approve),
     "arm": (arming.ArmArgs, arming.arm),
+    "audit": (audit.AuditArgs, audit.audit),
     "backends": (backends.BackendsArgs, backends.backends),
     "backends_resume": (backends.ResumeArgs, backends.backends_resume),
+    "budget": (budget.BudgetArgs, budget.budget),
+    "budget_adjust": (grants.AdjustArgs, grants.budget_adjust),
+    "budget_cap": (caps.CapArgs, caps.budget_cap),
+    "budget_grant": (grants.GrantArgs, grants.budget_grant),
+    "budget_ledger": (budget.LedgerArgs, budget.budget_ledger),
+    "budget_observe": (grants.ObserveArgs, grants.budget_observe),
+    "budget_refund": (refund.RefundArgs, refund.budget_refund),
     "cancel": (change.CancelArgs, change.cancel),
     "disarm": (arming.DisarmArgs, arming.disarm),
+    "edit": (edit.EditArgs, edit.edit),
+    "estimate": (estimate.EstimateArgs, estimate.estimate),
     "jobs": (jobs.JobsArgs, jobs.jobs),
+    "reconcile": (reconcile.ReconcileArgs, reconcile.reconcile),
+    "rerun": (rerun.RerunArgs, rerun.rerun),
     "resolve": (change.ResolveArgs, change.resolve),
     "results": (jobs.JobArgs, jobs.results),
     "show": (jobs.JobArgs, jobs.show),

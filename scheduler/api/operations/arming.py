@@ -8,10 +8,12 @@ from __future__ import annotations
 from scheduler.api.desk import Args, Caller, Desk
 from scheduler.core.money import Money, NotMoney
 from scheduler.core.records import ArmingRecord
+from scheduler.core.roles import Role
 from scheduler.core.timing import iso, night_of
 from scheduler.core.views import ChangedView
 from scheduler.errors import UsageError
 from scheduler.ports_store import Tx
+from scheduler.stages.purse import night_window
 
 
 class ArmArgs(Args):
@@ -25,6 +27,7 @@ class DisarmArgs(Args):
 
 
 async def arm(desk: Desk, caller: Caller, args: ArmArgs) -> ChangedView:
+    desk.require(caller, Role.ARM)
     try:
         limit = Money.parse(args.night)
     except NotMoney as error:
@@ -35,10 +38,13 @@ async def arm(desk: Desk, caller: Caller, args: ArmArgs) -> ChangedView:
     record = ArmingRecord(limit.microusd, once, caller.user, args.reason, now_us)
 
     def work(tx: Tx) -> list[str]:
-        tx.arm(record, night.key)
-        books = tx.night_books(night.key)
-        promised = Money(books.held_microusd + books.posted_microusd)
+        window = night_window(desk.kit.rules, now_us, limit.microusd)
+        tx.arm(record, window)
+        ((_, books),) = tx.cap_books([window])
+        promised = Money(books.held + books.posted)
         for_whom = f"for {night.name} only" if once else "every night, until disarmed"
+        if not limit.microusd:
+            return ["armed with $0.00: nothing paid is sent, not even what is priced at $0.00"]
         told = [f"armed with {limit} {for_whom}; {promised} of tonight's are spent or reserved"]
         if promised > limit:
             told.append(

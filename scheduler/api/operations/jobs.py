@@ -24,6 +24,7 @@ from scheduler.core.timing import iso, night_of
 from scheduler.core.views import JobsView, ResultView, ShowView
 from scheduler.errors import NotFound, UsageError
 from scheduler.ports_store import Tx
+from scheduler.stages.purse import purse_for
 
 PAGE = 1000
 
@@ -124,9 +125,9 @@ def _gates(desk: Desk, tx: Tx, job: JobRecord) -> tuple[Gate, ...]:
         fix = "add the provider to nightshot.toml, or cancel the job"
         return (Gate("backend-offline", f"no provider is configured for {job.backend}: {fix}"),)
     (load,) = tx.fill_loads([BackendLoad(job.backend, rules.paid, rules.slots)])
-    night = tx.night_books(night_of(now_us, desk.kit.rules.zone).key)
     candidate = tx.candidate_of(job.job_id)
-    gates = closed_gates(candidate, load, night, desk.kit.rules.doubt_limits, now_us)
+    purse = purse_for(tx, [candidate], desk.kit.rules, now_us)
+    gates = closed_gates(candidate, load, purse, desk.kit.rules.doubt_limits, now_us)
     return gates or (Gate("turn", "every gate is open: it is about to start, or others are before it"),)
 
 

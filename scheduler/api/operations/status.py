@@ -11,8 +11,9 @@ from scheduler.core.lifecycle import JobState
 from scheduler.core.money import Money
 from scheduler.core.records import ArmingRecord
 from scheduler.core.timing import iso, night_of
-from scheduler.core.views import ArmedView, NeedView, StatusView
+from scheduler.core.views import ArmedView, NeedView, NightView, StatusView
 from scheduler.ports_store import Tx
+from scheduler.stages.purse import armed_tonight, caps_in_force, night_window, purse_for
 
 BATCHES_SHOWN = 10
 NEEDS_SHOWN = 20
@@ -39,7 +40,7 @@ def _status(desk: Desk, tx: Tx) -> StatusView:
         "home": str(desk.home),
         "timezone": desk.timezone,
         "armed": armed_view(tx.arming()),
-        "night": night_view(night, tx.night_books(night.key), tx.in_doubt_microusd(night.key)),
+        "night": _tonight(desk, tx, now_us),
         "counts": tx.state_counts(night.opens_us),
         "backends": backend_views(desk, tx, now_us),
         "batches": [batch_view(batch) for batch in tx.latest_batches(BATCHES_SHOWN)],
@@ -60,9 +61,16 @@ def armed_view(arming: ArmingRecord | None) -> ArmedView | None:
     }
 
 
+def _tonight(desk: Desk, tx: Tx, now_us: int) -> NightView:
+    arming, rules = tx.arming(), desk.kit.rules
+    window = night_window(rules, now_us, arming.night_limit_microusd if arming else 0)
+    ((_, books),) = tx.cap_books([window])
+    armed = armed_tonight(arming, rules, now_us)
+    return night_view(night_of(now_us, rules.zone), armed, books, tx.in_doubt_use(window.key))
+
+
 def _stuck_queues(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
     """For each queue, what keeps its first job from starting that only a person can change."""
-    night = tx.night_books(night_of(now_us, desk.kit.rules.zone).key)
     needs: list[NeedView] = []
     for name in tx.waiting_backends():
         rules = desk.kit.rules.backend(name)
@@ -71,7 +79,8 @@ def _stuck_queues(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
             continue
         (load,) = tx.fill_loads([BackendLoad(name, rules.paid, rules.slots)])
         label = label_of(tx.job_record(first.job_id))
-        own = [*closed_gates(first, load, night, desk.kit.rules.doubt_limits, now_us)]
+        purse = purse_for(tx, [first], desk.kit.rules, now_us)
+        own = closed_gates(first, load, purse, desk.kit.rules.doubt_limits, now_us)
         shared = {gate.code for gate in backend_gates(load, now_us)}
         needs += [
             {"what": gate.code, "job": label, "sentence": gate.sentence, "fix": gate.fix}
@@ -98,6 +107,9 @@ def _needs(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
             for gate in view["gates"]
             if gate["fix"] is not None
         ]
+    caps = caps_in_force(tx.arming(), desk.kit.rules)
+    for alarm in tx.open_alarms(caps, desk.kit.rules.spending.alarms, now_us):
+        needs.append({"what": "alarm", "job": None, "sentence": alarm.sentence, "fix": "nightshot budget"})
     for what, sentence in desk.troubles().items():
         needs.append({"what": what, "job": None, "sentence": sentence, "fix": None})
     return needs

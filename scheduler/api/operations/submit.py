@@ -26,7 +26,7 @@ class SubmitArgs(Args):
     documents: list[Document]
 
 
-def _content(document: Document) -> bytes:
+def content_of(document: Document) -> bytes:
     try:
         return base64.b64decode(document.content_base64, validate=True)
     except binascii.Error:
@@ -43,13 +43,13 @@ async def submit(desk: Desk, caller: Caller, args: SubmitArgs) -> SubmitView:
         document = attached.get(posixpath.normpath(name))
         if document is None:
             raise SpecError(f"circuit {name!r} was not handed over with this file")
-        return _content(document)
+        return content_of(document)
 
     for document in args.documents:
         if document.attachment:
             continue
         try:
-            spec = desk.resolve(read_document(document.name, _content(document), desk.defaults, circuit))
+            spec = desk.resolve(read_document(document.name, content_of(document), desk.defaults, circuit))
         except SpecError as problem:
             refused.append({"name": document.name, "why": str(problem)})
             continue

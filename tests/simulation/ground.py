@@ -1,0 +1,111 @@
+"""Where nights take place: a folder in memory with the upgraded database, made new for each of them.
+
+The store here is the real one's connections, pragmas and transactions without its threads: a night asks one
+thing at a time, and one seed must give one order of events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from scheduler.core.audit import AuditReport
+from scheduler.store.engine import (
+    Outcomes,
+    read_snapshot,
+    refuse_weak_pragmas,
+    run_transaction,
+    sqlite_engine,
+)
+from scheduler.store.migrate import upgrade
+from scheduler.store.tx import StoreTx
+
+T = TypeVar("T")
+
+
+class OneThreadStore:
+    """The `Store` port on SQLite, answered at once."""
+
+    def __init__(self, writer: Engine, reader: Engine) -> None:
+        self._writer: Connection = writer.connect()
+        self._reader: Connection = reader.connect()
+        refuse_weak_pragmas(self._writer)
+        self._writer.rollback()
+
+    async def write(self, work: Callable[[StoreTx], T]) -> T:
+        value: T = _only(run_transaction(self._writer, [work]))
+        return value
+
+    async def read(self, work: Callable[[StoreTx], T]) -> T:
+        value: T = _only(read_snapshot(self._reader, [work]))
+        return value
+
+    async def close(self) -> None:
+        self._writer.close()
+        self._reader.close()
+
+
+def _only(outcomes: Outcomes) -> Any:
+    ((value, error),) = outcomes
+    if error is not None:
+        raise error
+    return value
+
+
+class Ground:
+    """A folder and the engines on its database, kept from night to night: compiled statements are dear."""
+
+    def __init__(self) -> None:
+        # In memory when the machine has room for it there; the pragmas are the same everywhere.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self._place = tempfile.TemporaryDirectory(prefix="nights-", dir=memory)
+        root = Path(self._place.name)
+        self._template = root / "template.db"
+        upgrade(f"sqlite:///{self._template}", root)
+        with contextlib.closing(sqlite3.connect(self._template)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.folder = root / "night"
+        self.database = self.folder / "night.db"
+        self._backup = self.folder / "backup.db"
+        self._writer = sqlite_engine(str(self.database))
+        self._reader = sqlite_engine(str(self.database), read_only=True)
+
+    def clear(self) -> None:
+        """Make everything new: an upgraded database with nothing in it, and no other file."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        shutil.copyfile(self._template, self.database)
+
+    def open_store(self) -> OneThreadStore:
+        return OneThreadStore(self._writer, self._reader)
+
+    def audit(self) -> AuditReport:
+        """Run the program's own full audit beside everything; an expiry not booked yet is no finding."""
+        with self._reader.connect() as connection, connection.begin():
+            return StoreTx(connection).audit(True, 0)
+
+    def back_up(self) -> None:
+        with (
+            contextlib.closing(sqlite3.connect(self.database)) as source,
+            contextlib.closing(sqlite3.connect(self._backup)) as target,
+        ):
+            source.backup(target)
+
+    def restore(self) -> None:
+        """Put the backup in the database's place; nothing may have it open."""
+        for left in self.folder.glob("night.db*"):
+            left.unlink()
+        shutil.copyfile(self._backup, self.database)
+
+    def close(self) -> None:
+        self._writer.dispose()
+        self._reader.dispose()
+        self._place.cleanup()
