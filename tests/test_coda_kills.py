@@ -213,6 +213,7 @@ def require_one_bill_each(trial: Trial, bills: Path, jobs: int) -> None:
     assert books[1] == 1_300_000 * len(trial.in_state("in_doubt"))
 
 
+@pytest.mark.slow  # tests/kills kills at each step in every run; this one at any moment
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_daemon_killed_again_and_again_pays_once(tmp_path: Path, databases: Databases, kind: Kind) -> None:
     tally = kill_again_and_again(tmp_path, databases, kind, jobs=120, kills=8, seed=1, fault_rate=0.05)

@@ -276,6 +276,8 @@ class _Worker:
         answered = self.open[name] = asyncio.get_running_loop().create_future()
         if not await self._say(order):
             self.open.pop(name, None)
+            # Before the end of its output is read: the next job must find another worker, not this one again.
+            self.alive = False
             return self._died()
         # asyncio.wait, not await: a future cancelled by the reader must not look like our own cancellation.
         try:
