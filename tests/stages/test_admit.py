@@ -56,6 +56,19 @@ async def test_an_unaffordable_job_does_not_stand_in_the_way_of_an_affordable_on
     assert await bench.rows("SELECT job_id FROM attempts") == [(cheap,)]
 
 
+async def test_more_unaffordable_jobs_than_slots_do_not_hide_an_affordable_one(bench: Bench) -> None:
+    await bench.arm(2 * PRICE)
+    dear = await bench.receive(bench.slots + 1)
+    (cheap,) = await bench.receive()
+    await bench.estimate.step()
+    for job_id in dear:
+        await bench.store.write(
+            execute("UPDATE jobs SET estimate_microusd = :much WHERE id = :id", much=9 * PRICE, id=job_id)
+        )
+    assert await bench.admit.step() == 1
+    assert await bench.rows("SELECT job_id FROM attempts") == [(cheap,)]
+
+
 async def test_a_job_whose_quote_ran_out_is_priced_again_first(bench: Bench) -> None:
     await bench.receive()
     await bench.estimate.step()
