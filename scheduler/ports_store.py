@@ -109,6 +109,9 @@ class LoadTx(Protocol):
     def fill_loads(self, loads: Sequence[BackendLoad]) -> list[BackendLoad]:
         """Fill in flight, doubts and pauses from rows."""
 
+    def fill_doubts(self, load: BackendLoad) -> BackendLoad:
+        """Fill only the doubts of one backend and what they may cost."""
+
 
 class AdmissionTx(JobMoves, FundsTx, LoadTx, Protocol):
     def waiting_backends(self) -> list[str]: ...
@@ -373,5 +376,11 @@ class Store(Protocol):
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` on a snapshot; it must not change anything. Raises TryAgain when the store is away."""
+
+    async def read_behind(self, work: Callable[[Tx], T]) -> T:
+        """Run `work`, which must not change anything, behind all writes asked before it.
+
+        It may share the commit of the last of them, and is answered when that is durable. Raises TryAgain.
+        """
 
     async def close(self) -> None: ...

@@ -202,10 +202,13 @@ class Purse:
         return replace(self, funds=spend(self.funds, spending, job.backend.partition(":")[0]))
 
 
-def money_gates(
+def judge_money(
     job: Candidate, load: BackendLoad, purse: Purse, limits: DoubtLimits, now_us: int
-) -> list[Gate]:
-    """The closed gates of a job's money; asked at admission, and again in the transaction of its intent."""
+) -> tuple[Spending | None, list[Gate]]:
+    """What the job would hold, and its closed gates; nothing may be held unless there are none.
+
+    Asked at admission, and again in the transaction of the intent.
+    """
     gates = []
     if not purse.armed:
         sentence = "paid submission is not armed: nothing that costs money is sent"
@@ -213,12 +216,12 @@ def money_gates(
     if purse.stop is not None:
         gates.append(Gate(purse.stop.code, purse.stop.sentence, purse.stop.fix))
     gates += _quote_gates(job, purse, now_us)
-    _, refusals = purse.plan(job, now_us)
+    spending, refusals = purse.plan(job, now_us)
     # Arming gives the night its limit: until then, that there is no room under it is the same reason again.
     same = "" if purse.armed else f"cap:{NIGHT_CAP}"
     gates += [Gate(r.code, r.sentence, r.fix, r.opens_us) for r in refusals if r.code != same]
     in_doubt = doubt_gate(load, limits)
-    return [*gates, in_doubt] if in_doubt else gates
+    return spending, [*gates, in_doubt] if in_doubt else gates
 
 
 def doubt_gate(load: BackendLoad, limits: DoubtLimits) -> Gate | None:
@@ -289,7 +292,7 @@ def closed_gates(
     elif job.wait_code and (job.wait_until_us is None or job.wait_until_us > now_us):
         gates.append(Gate(job.wait_code, job.wait_reason or "waiting", None, job.wait_until_us))
     if load.paid:
-        gates += money_gates(job, load, purse, limits, now_us)
+        gates += judge_money(job, load, purse, limits, now_us)[1]
     return tuple(sorted(gates, key=lambda gate: gate_rank(gate.code)))
 
 

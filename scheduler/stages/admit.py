@@ -24,9 +24,10 @@ class Admitting:
     kit: Kit
 
     async def step(self) -> int:
+        # Before it is known whether there is anything: what submit asks comes behind this in the store, and
+        # may share its commit. Woken afterwards it would ask in a transaction of its own.
+        self.kit.wake("submit")
         admitted, stale = await self.kit.store.write(self._admit)
-        if admitted:
-            self.kit.wake("submit")
         if stale:
             self.kit.wake("estimate")
         return admitted

@@ -47,10 +47,10 @@ class Estimating:
         priced = 0
         while jobs:
             answers = await self._ask(backend, jobs)
+            if any(isinstance(answer, Priced) for _, answer in answers):
+                self.kit.wake("admit")  # its work comes behind ours in the store, and may share our commit
             done = await self.kit.store.write(lambda tx, answers=answers: self._record(tx, backend, answers))  # type: ignore[misc]
             priced += done
-            if done:
-                self.kit.wake("admit")
             if any(isinstance(answer, EstimateFailed) for _, answer in answers):
                 self.kit.wake("publish")  # one that can never run has ended
             if done < len(answers) or len(answers) < len(jobs):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from scheduler.core.admission import BackendLoad, doubt_gate, money_gates
+from scheduler.core.admission import BackendLoad, doubt_gate, judge_money
 from scheduler.core.intents import Intent
 from scheduler.core.lifecycle import AttemptEvent, JobEvent
 from scheduler.core.records import PreparedAttempt
@@ -61,7 +61,8 @@ class Submitting:
         if room <= 0 or self._draining:
             return 0
         in_hand = frozenset(self._in_hand)
-        prepared = await self.kit.store.read(lambda tx: tx.prepared_attempts(room, in_hand))
+        # Behind the admission that woke us: the answer comes with its commit.
+        prepared = await self.kit.store.read_behind(lambda tx: tx.prepared_attempts(room, in_hand))
         for attempt in prepared:
             task = asyncio.create_task(self._carry(attempt), name=f"submit {attempt.attempt_id}")
             self._in_hand[attempt.attempt_id] = task
@@ -152,10 +153,8 @@ class Submitting:
         """Decide once more, in this very transaction, what may be held. Raises _NotNow."""
         job = replace(tx.candidate_of(attempt.job_id), estimate_microusd=attempt.estimate_microusd)
         purse = purse_for(tx, [job], self.kit.rules, now_us)
-        rules = self.kit.rules.backend(attempt.backend)
-        (load,) = tx.fill_loads([BackendLoad(attempt.backend, True, rules.slots if rules else 1)])
-        closed = money_gates(job, load, purse, self.kit.rules.doubt_limits, now_us)
-        spending, _ = purse.plan(job, now_us)
+        load = tx.fill_doubts(BackendLoad(attempt.backend, True, slots=1))
+        spending, closed = judge_money(job, load, purse, self.kit.rules.doubt_limits, now_us)
         if closed or spending is None:
             raise _NotNow("; ".join(gate.sentence for gate in closed) or "there is no price for it")
         return spending
@@ -193,7 +192,7 @@ class Submitting:
         refusal = tx.send_refusal(attempt.attempt_id, now_us, paid)
         if refusal is None and paid:
             # Many may have been admitted together; those still here must not add to the doubts of the first.
-            (load,) = tx.fill_loads([BackendLoad(attempt.backend, paid, slots=1)])
+            load = tx.fill_doubts(BackendLoad(attempt.backend, paid, slots=1))
             gate = doubt_gate(load, self.kit.rules.doubt_limits)
             return None if gate is None else gate.sentence
         return refusal

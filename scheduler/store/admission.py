@@ -147,6 +147,7 @@ _IN_DOUBT = (
     .where(attempts.c.state == AttemptState.IN_DOUBT.value)
     .group_by(attempts.c.backend)
 )
+_DOUBTS_OF = _IN_DOUBT.where(attempts.c.backend == bindparam("_backend"))
 _LAST_TRY = (
     select(attempts.c.job_id, func.max(attempts.c.ordinal))
     .where(attempts.c.job_id.in_(bindparam("_ids", expanding=True)))
@@ -263,6 +264,10 @@ class Admission(BreakerRows):
             )
             for load in loads
         ]
+
+    def fill_doubts(self, load: BackendLoad) -> BackendLoad:
+        row = self._run(_DOUBTS_OF, {"_backend": load.name}).first()
+        return load if row is None else replace(load, in_doubt=row[1], exposure_microusd=int(row[2]))
 
     def busy_backends(self) -> set[str]:
         """Backends, and providers, with tasks under way, doubts, a pause or a breaker that counts."""

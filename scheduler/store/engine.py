@@ -1,10 +1,10 @@
 """One writer, many readers: transactions that arrive together share one commit, questions one snapshot.
 
 On SQLite a plain synchronous connection lives in a writer thread of its own. A transaction is a function that
-runs there without a thread hop for each statement, and those that wait while one commit is being flushed go
-into the next one, each in a savepoint, so that a failing one takes nothing with it. The commit is
+runs there without a thread hop for each statement. Those that wait, and those that come while others of the
+group run, go into one commit, each in a savepoint, so that a failing one takes nothing with it. The commit is
 `synchronous=FULL`, and nobody is told of success before it is on disk. Questions that wait are answered
-together as well: a hop to a thread and back costs more than most of them.
+together as well, from a snapshot begun after the last of them: a hop to a thread costs more than most.
 
 What both databases share is here too; PostgreSQL's own half is in `postgres.py`, loaded where it is used.
 """
@@ -16,7 +16,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -29,6 +29,7 @@ from scheduler.store.tx import StoreTx
 
 T = TypeVar("T")
 Work = Callable[[StoreTx], Any]
+Outcomes = list[tuple[Any, BaseException | None]]
 #: More waiters than this go into the next commit, so the first one is not kept waiting for ever.
 GROUP_LIMIT = 256
 _PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
@@ -102,12 +103,13 @@ def closed_store() -> TryAgain:
     return TryAgain("the store is closed: this process is stopping", "the next start goes on from here")
 
 
-def run_group(connection: Connection, works: list[Work]) -> list[tuple[Any, BaseException | None]]:
-    """Run several transactions' work inside the one that is open, each kept apart by a savepoint."""
+def run_group(connection: Connection, works: Iterator[Work]) -> Outcomes:
+    """Run several transactions' work inside the one that is open, each kept apart by a savepoint.
+
+    But the first: when it fails the transaction is rolled back whole, and nobody else has begun.
+    """
     tx = StoreTx(connection)
-    if len(works) == 1:
-        return [(works[0](tx), None)]
-    outcomes: list[tuple[Any, BaseException | None]] = []
+    outcomes: Outcomes = [(next(works)(tx), None)]
     for work in works:
         _say(connection, "SAVEPOINT work")
         try:
@@ -143,17 +145,29 @@ def _say(connection: Connection, sql: str) -> None:
         raise DBAPIError.instance(sql, (), error, sqlite3.Error, dialect=connection.dialect) from error
 
 
-def run_transaction(connection: Connection, works: list[Work]) -> list[tuple[Any, BaseException | None]]:
-    """Commit a group; on failure of the commit every one of them has failed."""
+def run_transaction(connection: Connection, works: Iterable[Work]) -> Outcomes:
+    """Commit a group; on failure of the commit every one of them has failed.
+
+    Works are taken one by one while the transaction is open. The outcomes are those of the works taken: when
+    the first one fails by itself, the others have not been.
+    """
+    taken = 0
+
+    def counted() -> Iterator[Work]:
+        nonlocal taken
+        for work in works:
+            taken += 1
+            yield work
+
     try:
         with connection.begin():
-            return run_group(connection, works)
+            return run_group(connection, counted())
     except DBAPIError as error:
         failure = as_try_again(error) if is_weather(error) else error
-        return [(None, failure)] * len(works)
+        return [(None, failure)] * max(1, taken)
     except Exception as error:  # noqa: BLE001
-        # Only a group of one gets here: its own exception rolled the transaction back.
-        return [(None, error)] * len(works)
+        # Only the first one's own exception gets here: it rolled the transaction back, alone in it.
+        return [(None, error)]
 
 
 Waiter = tuple[Work, "asyncio.Future[Any]"]
@@ -171,30 +185,47 @@ def answer_waiters(waiters: list[Waiter], outcomes: list[tuple[Any, BaseExceptio
 
 #: What is asked, where the answer goes, and on which loop somebody waits for it.
 Asked = tuple[Work, "asyncio.Future[Any]", asyncio.AbstractEventLoop]
-Outcomes = list[tuple[Any, BaseException | None]]
 
 
-def _serve(waiting: queue.SimpleQueue[Asked | None], perform: Callable[[list[Work]], Outcomes]) -> None:
+class _Group:
+    """Whoever waits in a queue, and whoever comes while their works are being taken.
+
+    It ends by itself: each of them waits for its answer, so there are never more than there are callers.
+    """
+
+    def __init__(self, first: Asked, waiting: queue.SimpleQueue[Asked | None]) -> None:
+        self.members = [first]
+        #: The queue's end was seen: this group is the last one.
+        self.ends = False
+        self._waiting = waiting
+
+    def works(self) -> Iterator[Work]:
+        yield self.members[0][0]
+        while len(self.members) < GROUP_LIMIT and not self.ends:
+            try:
+                came = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            if came is None:
+                self.ends = True
+            else:
+                self.members.append(came)
+                yield came[0]
+
+
+def _serve(waiting: queue.SimpleQueue[Asked | None], perform: Callable[[Iterator[Work]], Outcomes]) -> None:
     """Answer what is asked, all that waits at a time, until None comes: the body of a thread."""
     while (first := waiting.get()) is not None:
-        group = [first]
-        more: Asked | None = first
-        while more is not None and len(group) < GROUP_LIMIT:
-            try:
-                more = waiting.get_nowait()
-            except queue.Empty:
-                break
-            if more is not None:
-                group.append(more)
-        outcomes = perform([work for work, _, _ in group])
-        waiters: list[Waiter] = [(work, future) for work, future, _ in group]
+        group = _Group(first, waiting)
+        outcomes = perform(group.works())
+        waiters: list[Waiter] = [(work, future) for work, future, _ in group.members]
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody is waiting any more
             first[2].call_soon_threadsafe(answer_waiters, waiters, outcomes)
-        if more is None:
+        if group.ends:
             return
 
 
-def read_snapshot(connection: Connection, works: list[Work]) -> Outcomes:
+def read_snapshot(connection: Connection, works: Sequence[Work]) -> Outcomes:
     """Answer several questions from one snapshot, which is no older than the last of them."""
     outcomes: Outcomes = []
     with connection.begin():
@@ -238,6 +269,9 @@ class SqliteStore:
     async def read(self, work: Callable[[StoreTx], T]) -> T:
         return await self._ask(self._to_read, work)
 
+    async def read_behind(self, work: Callable[[StoreTx], T]) -> T:
+        return await self._ask(self._to_write, work)
+
     async def _ask(self, waiting: queue.SimpleQueue[Asked | None], work: Callable[[StoreTx], T]) -> T:
         if self._closed:
             raise closed_store()
@@ -255,8 +289,9 @@ class SqliteStore:
     def _read_loop(self) -> None:
         connection: Connection | None = None
 
-        def read(works: list[Work]) -> Outcomes:
+        def read(coming: Iterator[Work]) -> Outcomes:
             nonlocal connection
+            works = list(coming)  # before the snapshot: it must not be older than any of the questions
             try:
                 connection = connection or self._reader_engine.connect()
                 return read_snapshot(connection, works)

@@ -140,6 +140,9 @@ class PostgresStore:
         self._waiting.put_nowait((work, future))
         return await future
 
+    async def read_behind(self, work: Callable[[StoreTx], T]) -> T:
+        return await self.write(work)
+
     async def read(self, work: Callable[[StoreTx], T]) -> T:
         if self._closed:
             raise closed_store()
@@ -164,7 +167,11 @@ class PostgresStore:
                     stop = True
                 else:
                     group.append(more)
-            answer_waiters(group, await self._commit([work for work, _ in group]))
+            outcomes: Outcomes = []
+            while len(outcomes) < len(group):
+                # Those behind one that fails first have not begun: they go into a transaction of their own.
+                outcomes += await self._commit([work for work, _ in group[len(outcomes) :]])
+            answer_waiters(group, outcomes)
             if stop:
                 return
 

@@ -48,6 +48,9 @@ class OneThreadStore:
         value: T = _only(read_snapshot(self._reader, [work]))
         return value
 
+    async def read_behind(self, work: Callable[[StoreTx], T]) -> T:
+        return await self.write(work)
+
     async def close(self) -> None:
         self._writer.close()
         self._reader.close()

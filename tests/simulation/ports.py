@@ -152,6 +152,13 @@ class MortalStore:
             raise TryAgain("pretended: the database is away")
         return await self._real.read(work)
 
+    async def read_behind(self, work: Callable[[Tx], T]) -> T:
+        # Nothing is committed by it: no death here differs from one before the next step.
+        await self._life.breathe()
+        if self._life.bad_weather():
+            raise TryAgain("pretended: the database is away")
+        return await self._real.read_behind(work)
+
     async def close(self) -> None:
         await self._real.close()
 

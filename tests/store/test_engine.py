@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,10 @@ async def names(store: Store) -> set[str]:
 
 @asynccontextmanager
 async def one_group(store: SqliteStore | PostgresStore) -> AsyncIterator[None]:
-    """Whatever is written inside the block waits until its end, and then goes into one commit."""
+    """Whatever is written inside the block waits until its end, and then goes into one commit.
+
+    The one that keeps it waiting is the first of that commit, and fails with it.
+    """
     if isinstance(store, PostgresStore):
         yield  # its writer is a task of this very loop: it takes all that is there when we wait
         return
@@ -67,7 +70,8 @@ async def one_group(store: SqliteStore | PostgresStore) -> AsyncIterator[None]:
         await asyncio.sleep(0)  # every task of the block has put its work into the queue
     finally:
         release.set()
-    await blocking
+    with suppress(TryAgain):
+        await blocking
 
 
 async def test_waiters_share_a_commit(store: SqliteStore | PostgresStore) -> None:
@@ -76,6 +80,43 @@ async def test_waiters_share_a_commit(store: SqliteStore | PostgresStore) -> Non
     transactions = await asyncio.gather(*tasks)
     assert len({id(tx) for tx in transactions}) == 1
     assert len(await names(store)) == 20
+
+
+async def test_who_comes_while_another_runs_joins_its_commit(tmp_path: Path, databases: Databases) -> None:
+    store = open_store(await asyncio.to_thread(databases.make, "sqlite", tmp_path))
+    assert isinstance(store, SqliteStore)
+    running, come = threading.Event(), threading.Event()
+
+    def first(tx: StoreTx) -> StoreTx:
+        insert("first")(tx)
+        running.set()
+        assert come.wait(30)
+        return tx
+
+    early = asyncio.create_task(store.write(first))
+    assert await asyncio.to_thread(running.wait, 30)
+    late = asyncio.create_task(store.write(lambda tx: (tx, query("SELECT name FROM sequences")(tx))))
+    await asyncio.sleep(0)  # its work is in the queue
+    come.set()
+    joined, seen = await late
+    assert joined is await early
+    assert ("first",) in seen, "it sees what those before it have written"
+    await store.close()
+
+
+async def test_a_question_behind_a_write_sees_it_and_waits_for_it(store: SqliteStore | PostgresStore) -> None:
+    async with one_group(store):
+        writing = asyncio.create_task(store.write(insert("asked first")))
+        asking = asyncio.create_task(store.read_behind(query("SELECT name FROM sequences")))
+    assert ("asked first",) in await asking
+    assert writing.done(), "it was answered no sooner than what it tells of was durable"
+
+
+async def test_the_first_one_that_fails_is_alone_in_it(store: SqliteStore | PostgresStore) -> None:
+    works = [insert_and_fail("a"), insert("b"), insert_and_fail("c"), insert("d")]
+    outcomes = await asyncio.gather(*(store.write(work) for work in works), return_exceptions=True)
+    assert [type(o) for o in outcomes] == [Broken, StoreTx, Broken, StoreTx]
+    assert await names(store) == {"b", "d"}
 
 
 async def test_more_than_a_group_is_several_commits_and_all_are_kept(
@@ -245,18 +286,20 @@ async def test_on_a_full_disk_every_waiter_may_try_again_and_nothing_is_half_don
         tasks = [*small, asyncio.create_task(store.write(big_batch))]
         tasks += [asyncio.create_task(store.write(insert(f"m{n}"))) for n in range(5)]
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    assert {type(outcome) for outcome in outcomes} == {TryAgain}
+    assert [type(outcome) for outcome in outcomes[:6]] == [TryAgain] * 6
     assert "full" in str(outcomes[0])
     assert "free some space" in str(outcomes[0])
+    # Those behind it had not begun: they are in a commit of their own.
+    assert [type(outcome) for outcome in outcomes[6:]] == [StoreTx] * 5
     with pytest.raises(TryAgain):
         await store.write(big_batch)
-    assert await names(store) == set()
+    assert await names(store) == {f"m{n}" for n in range(5)}
     assert await store.read(query("SELECT count(*) FROM batches")) == [(0,)]
 
     await store.write(insert("small"))
     await store.write(clear)
     await store.write(big_batch)
-    assert await names(store) == {"small"}
+    assert await names(store) == {"small", *(f"m{n}" for n in range(5))}
 
 
 async def test_a_locked_file_is_weather(tmp_path: Path, databases: Databases) -> None:

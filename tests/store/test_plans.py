@@ -38,6 +38,7 @@ WANTED: dict[str, tuple[Callable[[StoreTx], Any], set[str]]] = {
         lambda tx: tx.fill_loads([BackendLoad(BACKEND, True, 4)]),
         {"ix_attempts_in_flight", "ix_attempts_lost"},
     ),
+    "doubts": (lambda tx: tx.fill_doubts(BackendLoad(BACKEND, True, 4)), {"ix_attempts_lost"}),
     "promised": (lambda tx: tx.prepared_candidates(), {"ix_attempts_prepared"}),
     "prepared": (lambda tx: tx.prepared_attempts(50, frozenset()), {"ix_attempts_prepared"}),
     "due polls": (lambda tx: tx.due_tasks(LATER_US, 50, frozenset()), {"ix_attempts_due"}),

@@ -252,6 +252,9 @@ class Moody:
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self.real.read(work)
 
+    async def read_behind(self, work: Callable[[Tx], T]) -> T:
+        return await self.real.read_behind(work)
+
     async def close(self) -> None:
         await self.real.close()
 

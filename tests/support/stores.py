@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import text
 
-from scheduler.core.admission import BackendLoad, Candidate, money_gates
+from scheduler.core.admission import BackendLoad, Candidate, judge_money
 from scheduler.core.caps import CapBooks, Use, Window
 from scheduler.core.job import BatchSpec, JobRef, JobSpec
 from scheduler.core.lifecycle import AttemptEvent, AttemptState, JobEvent, JobState
@@ -140,8 +140,8 @@ def plan_and_hold(tx: StoreTx, case: Case, amount_microusd: int = COST, now_us: 
     """Decide and hold in one transaction, as the stage does with the intent. Raises Refused."""
     job = replace(tx.candidate_of(case.job_id), estimate_microusd=amount_microusd)
     purse = purse_for(tx, [job], RULES, now_us)
-    gates = money_gates(job, BackendLoad(job.backend, True, 8), purse, RULES.doubt_limits, now_us)
-    spending, _ = purse.plan(job, now_us)
+    load = BackendLoad(job.backend, True, 8)
+    spending, gates = judge_money(job, load, purse, RULES.doubt_limits, now_us)
     if gates or spending is None:
         raise Refused("; ".join(f"{gate.code}: {gate.sentence}" for gate in gates))
     refused = tx.take_hold(case.attempt_id, spending, now_us)
