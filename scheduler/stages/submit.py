@@ -1,7 +1,7 @@
 """Submit: a prepared attempt is sent at most once, whatever happens.
 
-PREPARED --intent and hold committed, then journalled--> SUBMITTING --one POST--> outcome --reply file,
-then commit--> next.
+PREPARED --intent and hold committed--> SUBMITTING --journal line on disk, send gate, one POST--> outcome
+--reply file, then commit--> next.
 No transaction is open during the call. A crash anywhere leaves SUBMITTING, which is never sent again.
 """
 
@@ -28,6 +28,15 @@ T = TypeVar("T")
 
 #: How long to wait before an outcome that could not be written is tried again.
 _WRITE_AGAIN_S = 1.0
+
+
+async def _why_not_written(line: asyncio.Task[None]) -> str | None:
+    """Wait for a journal line to be on disk; a sentence when it is not."""
+    try:
+        await line
+    except TryAgain as trouble:
+        return trouble.message
+    return None
 
 
 class _NotNow(Exception):
@@ -110,15 +119,17 @@ class Submitting:
     async def _journal_and_send(
         self, provider: Provider, intended: Intended, paid: bool
     ) -> tuple[Sent, Outcome]:
-        """Journal first: without its line on disk a paid request does not leave."""
-        attempt = intended.attempt
-        if intended.intent is not None:
-            try:
-                await asyncio.to_thread(self.journal.append, intended.intent)
-            except TryAgain as trouble:
-                sent = Sent(attempt.attempt_id, attempt.job_id, attempt.backend)
-                return sent, NotSent(trouble.message)
-        return await self._send(provider, attempt, paid)
+        """Connect while the journal's line goes to disk: without it the gate lets no paid request leave."""
+        if intended.intent is None:
+            return await self._send(provider, intended.attempt, paid, None)
+        line = asyncio.create_task(asyncio.to_thread(self.journal.append, intended.intent))
+        try:
+            return await self._send(provider, intended.attempt, paid, line)
+        finally:
+            # Whether or not the gate was asked: nothing of an attempt goes on when its outcome is recorded.
+            await asyncio.wait([line])
+            if not line.cancelled():
+                line.exception()
 
     async def _intend(self, attempt: PreparedAttempt, paid: bool) -> Intended | None:
         """Commit the intent and its hold; None when this attempt is not to be sent (now)."""
@@ -168,10 +179,14 @@ class Submitting:
 
         await self._write(attempt.attempt_id, send_back)
 
-    async def _send(self, provider: Provider, attempt: PreparedAttempt, paid: bool) -> tuple[Sent, Outcome]:
+    async def _send(
+        self, provider: Provider, attempt: PreparedAttempt, paid: bool, line: asyncio.Task[None] | None
+    ) -> tuple[Sent, Outcome]:
         answers: list[str | None] = []
 
         async def send_gate() -> str | None:
+            if line is not None and (trouble := await _why_not_written(line)) is not None:
+                return trouble  # the disk's no, not ours: its backend rests before the next try
             try:
                 refusal = await self.kit.store.read(lambda tx: self._refusal(tx, attempt, paid))
             except TryAgain as away:

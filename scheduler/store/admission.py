@@ -70,6 +70,9 @@ _UNPRICED = (
     .order_by(jobs.c.id)
     .limit(bindparam("_limit"))
 )
+_SHOTS_OF = select(jobs.c.id, jobs.c.shots).where(
+    jobs.c.id.in_(bindparam("_ids", expanding=True)), jobs.c.backend == bindparam("_backend")
+)
 _PRICE_JOB = (
     update(jobs)
     .where(jobs.c.id == bindparam("_id"), _WAITING)
@@ -195,9 +198,7 @@ class Admission(BreakerRows):
 
     def unchanged_jobs(self, backend: str, asked: Sequence[UnpricedJob]) -> set[int]:
         shots = {job.job_id: job.request.shots for job in asked}
-        rows = self._c.execute(
-            select(jobs.c.id, jobs.c.shots).where(jobs.c.id.in_(sorted(shots)), jobs.c.backend == backend)
-        )
+        rows = self._run(_SHOTS_OF, {"_ids": sorted(shots), "_backend": backend})
         return {row.id for row in rows if row.shots == shots[row.id]}
 
     def record_quotes(self, quoted: Sequence[Quote]) -> None:

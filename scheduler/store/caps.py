@@ -85,6 +85,8 @@ _RAISE_PART = (
 class CapRows(Moves):
     def limits_set(self, caps: Sequence[str]) -> dict[tuple[str, str | None], int | None]:
         """Limits that people set at run time, by cap and window (None: every window); the last one counts."""
+        if not caps:
+            return {}
         rows = self._run(_LIMITS, {"_caps": sorted(set(caps))})
         return {(row.cap, row.window_key): row.limit_amount for row in rows}
 
@@ -101,7 +103,8 @@ class CapRows(Moves):
         if not windows:
             return []
         rows = {row.key: row for row in self._run(_BOOKS, {"_keys": sorted({w.key for w in windows})})}
-        limits = self.limits_set([window.cap.name for window in windows])
+        # A row has its limit in force; what people set counts for those that have no row yet, which are few.
+        limits = self.limits_set([window.cap.name for window in windows if window.key not in rows])
         found = []
         for window in windows:
             row = rows.get(window.key)

@@ -95,7 +95,7 @@ MUTANTS = (
             "            slot.release()\n"
             "            return\n"
             "        sent, outcome = await self._journal_and_send(provider, intended, rules.paid)\n",
-            "        sent, outcome = await self._send(provider, attempt, rules.paid)\n"
+            "        sent, outcome = await self._send(provider, attempt, rules.paid, None)\n"
             "        intended = await self._intend(attempt, rules.paid)\n"
             "        if intended is None:\n"
             "            slot.release()\n"
@@ -113,15 +113,22 @@ MUTANTS = (
         {"a journal line is on disk before the first byte"},
         Change(
             _SUBMIT,
-            "                await asyncio.to_thread(self.journal.append, intended.intent)\n",
-            "                await asyncio.to_thread(str, intended.intent)\n",
+            "asyncio.create_task(asyncio.to_thread(self.journal.append, intended.intent))\n",
+            "asyncio.create_task(asyncio.to_thread(lambda: None))\n",
         ),
+    ),
+    _mutant(
+        "the request does not wait for its journal line",
+        {"a journal line is on disk before the first byte"},
+        Change(_SUBMIT, "        await line\n", "        await asyncio.sleep(0)\n"),
     ),
     _mutant(
         "a journal that cannot be written keeps nothing back",
         {"a journal line is on disk before the first byte"},
         Change(
-            _SUBMIT, "                return sent, NotSent(trouble.message)\n", "                str(sent)\n"
+            _SUBMIT,
+            "                return trouble  # the disk's no",
+            "                str(trouble)  # the disk's no",
         ),
         where="weather_rate",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -305,6 +306,29 @@ async def test_without_its_journal_line_nothing_paid_leaves(bench: Bench) -> Non
     assert bench.provider.sent == []
     assert await bench.states() == [("waiting", "not_sent", "voided")]
     assert await bench.night() == (0, 0)
+
+
+async def test_a_request_waits_for_a_journal_line_that_takes_its_time(bench: Bench) -> None:
+    written: list[str] = []
+    connected = threading.Event()
+
+    class Slow(IntentJournal):
+        def append(self, intent: Intent) -> None:
+            assert connected.wait(30)  # the connection stands before the line does
+            super().append(intent)
+            written.append(intent.attempt_id)
+
+    async def connect() -> None:
+        connected.set()
+
+    async def look() -> None:
+        assert written == ["attempt-1"]
+
+    bench.journal = Slow(bench.folder / "slow")
+    bench.again()
+    bench.provider.before_gate, bench.provider.during_call = connect, look
+    await bench.running()
+    assert await bench.states() == [("running", "submitted", "open")]
 
 
 async def test_every_paid_request_has_its_line_in_the_journal_before_it_leaves(bench: Bench) -> None:

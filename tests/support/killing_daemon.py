@@ -155,11 +155,12 @@ class MortalProvider:
     paid: bool
 
     async def submit(self, request: RunRequest, send_gate: SendGate) -> Outcome:
-        self.reaper.reach(AFTER_JOURNAL, request.attempt_id)
         doom: list[asyncio.TimerHandle] = []
 
         async def gate() -> str | None:
             refusal = await send_gate()
+            if refusal is None:
+                self.reaper.reach(AFTER_JOURNAL, request.attempt_id)
             if refusal is None and self.reaper.is_due(DURING_POST):
                 wait_s = self.reaper.chance.uniform(0.0, self.reaper.during_s)
                 loop = asyncio.get_running_loop()
