@@ -129,6 +129,7 @@ class Spool:
         batches = [each.batch for each in good if each.batch is not None]
         if not batches:
             return {}
+        self.kit.wake("estimate")  # what it asks comes behind this in the store, and with its commit
         try:
             received = await self.kit.store.write(lambda tx: tx.receive(batches))
         except (ValueError, TypeError, OverflowError) as error:
@@ -137,7 +138,6 @@ class Spool:
                 return {key: answer for found in alone for key, answer in found.items()}
             good[0].batch, good[0].problem = None, mistake(self.kit, good[0].claim, "storing", error)
             return {}
-        self.kit.wake("estimate")
         return {answer.ingest_key: answer for answer in received}
 
     # ------------------------------------------------------------------------------------- in a thread

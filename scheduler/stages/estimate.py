@@ -40,7 +40,8 @@ class Estimating:
         def gather(tx: EstimateTx) -> dict[str, list[UnpricedJob]]:
             return {name: self._to_price(tx, name) for name in tx.waiting_backends()}
 
-        waiting = await self.kit.store.read(gather)
+        # Behind the intake that woke us: the answer comes with its commit.
+        waiting = await self.kit.store.read_behind(gather)
         return sum([await self._price_backend(name, jobs) for name, jobs in waiting.items()])
 
     async def _price_backend(self, backend: str, jobs: list[UnpricedJob]) -> int:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 _WRITE_AGAIN_S = 1.0
 
 
-async def _why_not_written(line: asyncio.Task[None]) -> str | None:
+async def _why_not_written(line: asyncio.Future[None]) -> str | None:
     """Wait for a journal line to be on disk; a sentence when it is not."""
     try:
         await line
@@ -122,7 +122,8 @@ class Submitting:
         """Connect while the journal's line goes to disk: without it the gate lets no paid request leave."""
         if intended.intent is None:
             return await self._send(provider, intended.attempt, paid, None)
-        line = asyncio.create_task(asyncio.to_thread(self.journal.append, intended.intent))
+        # Not as a task: that would begin only when the connection waits for the first time.
+        line = asyncio.get_running_loop().run_in_executor(None, self.journal.append, intended.intent)
         try:
             return await self._send(provider, intended.attempt, paid, line)
         finally:
@@ -180,7 +181,7 @@ class Submitting:
         await self._write(attempt.attempt_id, send_back)
 
     async def _send(
-        self, provider: Provider, attempt: PreparedAttempt, paid: bool, line: asyncio.Task[None] | None
+        self, provider: Provider, attempt: PreparedAttempt, paid: bool, line: asyncio.Future[None] | None
     ) -> tuple[Sent, Outcome]:
         answers: list[str | None] = []
 

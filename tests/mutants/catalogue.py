@@ -113,14 +113,15 @@ MUTANTS = (
         {"a journal line is on disk before the first byte"},
         Change(
             _SUBMIT,
-            "asyncio.create_task(asyncio.to_thread(self.journal.append, intended.intent))\n",
-            "asyncio.create_task(asyncio.to_thread(lambda: None))\n",
+            "run_in_executor(None, self.journal.append, intended.intent)\n",
+            "run_in_executor(None, lambda: None)\n",
         ),
     ),
     _mutant(
         "the request does not wait for its journal line",
         {"a journal line is on disk before the first byte"},
         Change(_SUBMIT, "        await line\n", "        await asyncio.sleep(0)\n"),
+        where="weather_rate",
     ),
     _mutant(
         "a journal that cannot be written keeps nothing back",
