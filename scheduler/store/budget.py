@@ -25,6 +25,7 @@ from scheduler.core.records import (
 from scheduler.core.timing import iso
 from scheduler.store.caps import CapRows
 from scheduler.store.ledger import LedgerRows
+from scheduler.store.moves import in_states
 from scheduler.store.schema import (
     accounts,
     alarms,
@@ -53,6 +54,7 @@ _IN_DOUBT = (
     .where(
         cap_parts.c.window_key == _W.key,
         cap_parts.c.settled.is_(None),
+        in_states(attempts.c.state, {AttemptState.SUBMITTING, AttemptState.IN_DOUBT}),
         attempts.c.state == AttemptState.IN_DOUBT.value,
     )
     .correlate(cap_windows)

@@ -17,6 +17,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -60,7 +61,10 @@ def sqlite_engine(path: str, *, read_only: bool = False, timeout_s: float = 10.0
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        _say(connection, "BEGIN" if read_only else "BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection
+        if driver.in_transaction:
+            return  # `_opened` has begun it, and SQLAlchemy only now hears of a statement
+        _say(connection, driver, "BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -103,7 +107,11 @@ def closed_store() -> TryAgain:
     return TryAgain("the store is closed: this process is stopping", "the next start goes on from here")
 
 
-def run_group(connection: Connection, works: Iterator[Work]) -> Outcomes:
+#: Says one statement without values or rows to a connection.
+Say = Callable[[str], object]
+
+
+def run_group(connection: Connection, works: Iterator[Work], say: Say) -> Outcomes:
     """Run several transactions' work inside the one that is open, each kept apart by a savepoint.
 
     But the first: when it fails the transaction is rolled back whole, and nobody else has begun.
@@ -111,38 +119,62 @@ def run_group(connection: Connection, works: Iterator[Work]) -> Outcomes:
     tx = StoreTx(connection)
     outcomes: Outcomes = [(next(works)(tx), None)]
     for work in works:
-        _say(connection, "SAVEPOINT work")
+        say("SAVEPOINT work")
         try:
             value = work(tx)
-            _say(connection, "RELEASE SAVEPOINT work")
+            say("RELEASE SAVEPOINT work")
         except DBAPIError as error:
             if is_weather(error):
                 raise  # the whole transaction is gone (a full disk rolls it back): all have failed
-            _undo_work(connection)
+            _undo_work(say)
             outcomes.append((None, error))
         except Exception as error:  # noqa: BLE001 - it is handed to the one who asked
-            _undo_work(connection)
+            _undo_work(say)
             outcomes.append((None, error))
         else:
             outcomes.append((value, None))
     return outcomes
 
 
-def _undo_work(connection: Connection) -> None:
-    _say(connection, "ROLLBACK TO SAVEPOINT work")
-    _say(connection, "RELEASE SAVEPOINT work")
+def _undo_work(say: Say) -> None:
+    say("ROLLBACK TO SAVEPOINT work")
+    say("RELEASE SAVEPOINT work")
 
 
-def _say(connection: Connection, sql: str) -> None:
-    """A statement without values or rows; on SQLite past SQLAlchemy, which takes longer than most works."""
-    driver = driver_of(connection)
-    if driver is None:
-        connection.exec_driver_sql(sql)
-        return
+def _say(connection: Connection, driver: sqlite3.Connection, sql: str) -> None:
+    """Past SQLAlchemy, which takes longer for it than for most works."""
     try:
         driver.execute(sql)
     except sqlite3.Error as error:
         raise DBAPIError.instance(sql, (), error, sqlite3.Error, dialect=connection.dialect) from error
+
+
+@contextlib.contextmanager
+def _opened(connection: Connection, begin: str) -> Iterator[Say]:
+    """A transaction, committed at the end of the block or rolled back by what it raises.
+
+    On SQLite past SQLAlchemy as well, whose own begin and commit take longer than a small work. It joins by
+    itself when a work asks it for a statement; then its commit is the one that is made.
+    """
+    driver = driver_of(connection)
+    if driver is None:
+        with connection.begin():
+            yield connection.exec_driver_sql
+        return
+    say = partial(_say, connection, driver)
+    say(begin)
+    try:
+        yield say
+        if connection.in_transaction():
+            connection.commit()
+        else:
+            say("COMMIT")
+    except BaseException:
+        if connection.in_transaction():
+            connection.rollback()
+        elif driver.in_transaction:  # a full disk has rolled it back already
+            say("ROLLBACK")
+        raise
 
 
 def run_transaction(connection: Connection, works: Iterable[Work]) -> Outcomes:
@@ -160,8 +192,8 @@ def run_transaction(connection: Connection, works: Iterable[Work]) -> Outcomes:
             yield work
 
     try:
-        with connection.begin():
-            return run_group(connection, counted())
+        with _opened(connection, "BEGIN IMMEDIATE") as say:
+            return run_group(connection, counted(), say)
     except DBAPIError as error:
         failure = as_try_again(error) if is_weather(error) else error
         return [(None, failure)] * max(1, taken)
@@ -228,7 +260,7 @@ def _serve(waiting: queue.SimpleQueue[Asked | None], perform: Callable[[Iterator
 def read_snapshot(connection: Connection, works: Sequence[Work]) -> Outcomes:
     """Answer several questions from one snapshot, which is no older than the last of them."""
     outcomes: Outcomes = []
-    with connection.begin():
+    with _opened(connection, "BEGIN"):
         tx = StoreTx(connection)
         for work in works:
             try:

@@ -21,7 +21,7 @@ from scheduler.core.records import (
     ResultRecord,
 )
 from scheduler.store.admission import CANDIDATE_COLUMNS, candidate
-from scheduler.store.moves import is_state
+from scheduler.store.moves import in_states, is_state
 from scheduler.store.publication import Publication, job_record, job_rows
 from scheduler.store.schema import armings, attempts, batches, cap_parts, job_events, jobs
 
@@ -54,6 +54,7 @@ _IN_DOUBT_USE = (
     .where(
         cap_parts.c.window_key == bindparam("_key"),
         cap_parts.c.settled.is_(None),
+        in_states(attempts.c.state, {AttemptState.SUBMITTING, AttemptState.IN_DOUBT}),
         attempts.c.state == AttemptState.IN_DOUBT.value,
     )
 )

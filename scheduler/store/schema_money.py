@@ -57,6 +57,7 @@ cap_windows = Table(
     CheckConstraint("limit_amount IS NULL OR limit_amount >= 0", name="limit"),
     CheckConstraint("limit_amount IS NULL OR held + posted <= limit_amount + excused", name="kept"),
     Index("ix_cap_windows_cap", "cap", "opened_us"),
+    sqlite_with_rowid=False,
 )
 
 #: Percentages of a cap's window that were told, each once for ever.
@@ -144,7 +145,7 @@ holds = Table(
     Column("posted_microusd", BigInteger),
     Column("overrun_microusd", BigInteger, nullable=False, server_default="0"),
     Column("refunded_microusd", BigInteger, nullable=False, server_default="0"),
-    Column("txn_id", BigInteger, ForeignKey("txns.id"), unique=True),
+    Column("txn_id", BigInteger, ForeignKey("txns.id")),
     Column("evidence", ForeignText),
     CheckConstraint(f"state IN {in_list(HoldState)}", name="state"),
     CheckConstraint("amount_microusd >= 0 AND overage_microusd >= 0 AND overrun_microusd >= 0", name="money"),
@@ -153,6 +154,8 @@ holds = Table(
         "refunded_microusd >= 0 AND refunded_microusd <= COALESCE(posted_microusd, 0)", name="refunded"
     ),
     partial("ix_holds_open", "attempt_id", where=f"state = '{HoldState.OPEN}'"),
+    partial("ix_holds_booked", "txn_id", where="txn_id IS NOT NULL", unique=True),
+    sqlite_with_rowid=False,
 )
 
 #: A hold's share of a grant's credits.
@@ -166,6 +169,7 @@ hold_parts = Table(
     Column("amount", BigInteger, nullable=False),
     CheckConstraint("amount > 0", name="amount"),
     Index("ix_hold_parts_account", "account_id"),
+    sqlite_with_rowid=False,
 )
 
 #: A hold's share of a cap's window; `settled` is what was used in the end.
@@ -177,7 +181,8 @@ cap_parts = Table(
     Column("amount", BigInteger, nullable=False),
     Column("settled", BigInteger),
     CheckConstraint("amount >= 0 AND settled >= 0", name="amount"),
-    Index("ix_cap_parts_window", "window_key"),
+    # No index by window: only sums over all rows would use it, and every reservation would pay for it.
+    sqlite_with_rowid=False,
 )
 
 #: Append-only: who armed or disarmed paid submission, when and why. The last row is in force.
