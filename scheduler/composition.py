@@ -35,6 +35,7 @@ from scheduler.settings import Loaded
 from scheduler.settings_money import RoleSettings
 from scheduler.settings_tree import SIMULATOR, BreakerSettings, Settings
 from scheduler.settings_types import ppm_of
+from scheduler.settings_windows import hours_of
 
 
 def build_providers(settings: Settings, home: Home, environ: Mapping[str, str]) -> dict[str, Provider]:
@@ -77,6 +78,7 @@ def rules_of(settings: Settings, providers: Mapping[str, Provider]) -> Rules:
     return Rules(
         backend=backend,
         zone=zoneinfo.ZoneInfo(settings.time.timezone),
+        hours=hours_of(settings.windows, settings.time.timezone),
         doubt_limits=DoubtLimits(settings.breaker.doubts, settings.breaker.doubt_exposure.microusd),
         poll_pace=PollPace(settings.poll.min_interval_s, settings.poll.max_interval_s),
         quote_ttl_us=int(settings.quote.ttl_s * SECOND_US),

@@ -35,10 +35,17 @@ from scheduler.home import Home
 from scheduler.settings_money import CapSettings
 from scheduler.settings_tree import BackendSettings, Settings, default_providers
 from scheduler.settings_types import MisplacedError
+from scheduler.settings_windows import WindowSettings
 
 #: Tables of parts that have not come yet: refused, never accepted and ignored.
 NOT_YET = frozenset({"api"})
 CODA_PATH = "/v0/coda"
+#: Tables of tables: what stands in each one that a person names.
+_NAMED: Mapping[str, type[BaseModel]] = {
+    "backends": BackendSettings,
+    "caps": CapSettings,
+    "windows": WindowSettings,
+}
 
 
 @dataclass(frozen=True)
@@ -99,9 +106,9 @@ def _key_of(name: str, words: Key, given: Given) -> tuple[Key, FieldInfo | None]
         case ("backends", backend, option) if option.lower() in BackendSettings.model_fields:
             whole = _as_known_backend(backend, given.values.get("backends"))
             return ("backends", whole, option.lower()), BackendSettings.model_fields[option.lower()]
-        case ("caps", cap, option) if option.lower() in CapSettings.model_fields:
-            whole = _as_known(cap, given.values.get("caps"))
-            return ("caps", whole, option.lower()), CapSettings.model_fields[option.lower()]
+        case ("caps" | "windows", name_within, option) if option.lower() in _NAMED[table].model_fields:
+            whole = _as_known(name_within, given.values.get(table))
+            return (table, whole, option.lower()), _NAMED[table].model_fields[option.lower()]
         case (_, option):
             model = _model_of(table)
             if model is not None and option.lower() in model.model_fields:
@@ -238,8 +245,8 @@ def _sentence(detail: Any, key: Key, cause: object) -> str:
 
 
 def _options_beside(key: Key) -> Iterable[str]:
-    if key[0] in ("backends", "caps"):
-        return (BackendSettings if key[0] == "backends" else CapSettings).model_fields
+    if key[0] in _NAMED:
+        return _NAMED[key[0]].model_fields
     model = _model_of(key[0])
     return model.model_fields if model else ()
 

@@ -37,6 +37,7 @@ from scheduler.settings_types import (
     Texts,
     ZoneName,
 )
+from scheduler.settings_windows import WindowSettings, check_windows
 
 MIB = 1 << 20
 SIMULATOR = "simulator"
@@ -181,6 +182,7 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = BreakerSettings()
     #: Beside the night's cap, which `nightshot arm` sets.
     caps: dict[str, CapSettings] = Field(default_factory=dict)
+    windows: dict[str, WindowSettings] = Field(default_factory=dict)
     overage: OverageSettings = OverageSettings()
     credits: CreditSettings = CreditSettings()
     approval: ApprovalSettings = ApprovalSettings()
@@ -209,6 +211,7 @@ class Settings(BaseSettings):
         for name in self.backends:
             self._check_backend(name)
         check_caps(self.caps, self.time.timezone)
+        check_windows(self.windows)
         try:
             self.backend_name(self.defaults.backend)
         except ValueError as error:

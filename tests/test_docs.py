@@ -21,6 +21,7 @@ from scheduler.plugins import provider_kinds
 from scheduler.settings import load_settings
 from scheduler.settings_money import CapSettings
 from scheduler.settings_tree import BackendSettings, Settings
+from scheduler.settings_windows import WindowSettings
 from tests.support.readme import README, ROOT, block_behind, regenerated, table_rows
 
 TEXT = README.read_text(encoding="utf-8")
@@ -88,6 +89,8 @@ def all_settings() -> Iterator[tuple[str, str | None]]:
         yield f'backends."NAME".{option}', None
     for option in CapSettings.model_fields:
         yield f"caps.NAME.{option}", None
+    for option in WindowSettings.model_fields:
+        yield f"windows.NAME.{option}", None
     yield from (("providers.NAME.kind", None), ("providers.NAME.token_file", None))
 
 

@@ -67,7 +67,7 @@ def test_the_example_names_every_key_with_its_default(load: Load) -> None:
     opened = load(re.sub(r"(?m)^#(?=[a-z_]+ = |\[)", "", example))
     for key, value, origin in opened.shown():
         assert origin.startswith("nightshot.toml:"), f"{key} is missing in config/nightshot.toml"
-        if not key.startswith(("backends.", "caps.", "providers.coda.token_file")):
+        if not key.startswith(("backends.", "caps.", "windows.", "providers.coda.token_file")):
             written = {name: default for name, default, _ in defaults.shown()}[key]
             assert key == "time.timezone" or value == written, f"{key}: the example says {value!r}"
 

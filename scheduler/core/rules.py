@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
@@ -11,6 +11,7 @@ from scheduler.core.breaker import BreakerRules
 from scheduler.core.money import MICRO
 from scheduler.core.spending import SpendingRules
 from scheduler.core.timing import SECOND_US, PollPace
+from scheduler.core.windows import Hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Rules:
     #: Rules of a backend by its full name; None when its provider is not configured.
     backend: Callable[[str], BackendRules | None]
     zone: tzinfo = UTC
+    #: Opening hours by name; a job that asks for hours that are not here waits.
+    hours: Mapping[str, Hours] = field(default_factory=dict)
     doubt_limits: DoubtLimits = field(default_factory=lambda: DoubtLimits(3, 10 * MICRO))
     spending: SpendingRules = field(default_factory=SpendingRules)
     breaker: BreakerRules = field(default_factory=BreakerRules)

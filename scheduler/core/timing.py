@@ -38,11 +38,15 @@ class Night:
 
     @property
     def name(self) -> str:
-        """`Sun 22 → Mon 23 Nov`."""
-        first = date.fromisoformat(self.key)
-        second = first + timedelta(days=1)
-        month = "" if first.month == second.month else f" {first:%b}"
-        return f"{first:%a} {first.day}{month} → {second:%a} {second.day} {second:%b}"
+        return night_name(self.key)
+
+
+def night_name(key: str) -> str:
+    """`Sun 22 → Mon 23 Nov`, for the night that begins on this date."""
+    first = date.fromisoformat(key)
+    second = first + timedelta(days=1)
+    month = "" if first.month == second.month else f" {first:%b}"
+    return f"{first:%a} {first.day}{month} → {second:%a} {second.day} {second:%b}"
 
 
 def night_of(now_us: int, zone: tzinfo) -> Night:
