@@ -155,6 +155,8 @@ def defaults_of(settings: Settings) -> Defaults:
         shots=settings.defaults.shots,
         max_jobs=settings.spool.max_jobs_per_file,
         max_document_bytes=settings.spool.max_file_bytes,
+        hours=hours_of(settings.windows, settings.time.timezone),
+        zone=zoneinfo.ZoneInfo(settings.time.timezone),
     )
 
 

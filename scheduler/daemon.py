@@ -31,6 +31,7 @@ from scheduler.composition import (
 )
 from scheduler.core.admission import BackendLoad
 from scheduler.core.idle import only_people_can_move
+from scheduler.core.windows import open_windows
 from scheduler.errors import TryAgain
 from scheduler.home import Home, make_folders, socket_address
 from scheduler.intake.spool import Spool, user_name
@@ -56,6 +57,7 @@ from scheduler.stages.purse import purse_for
 from scheduler.stages.reconcile import Reconciling
 from scheduler.stages.settle import Settling
 from scheduler.stages.submit import Submitting
+from scheduler.stages.timekeeping import Timekeeping
 from scheduler.store.lock import database_lock
 from scheduler.store.open import open_store
 from scheduler.store.revision import is_current, sqlite_path, upgrade_apart
@@ -70,6 +72,7 @@ TICKS_S = {
     "label": 10,
     "clockwatch": 15,
     "bookkeeping": 30,
+    "timekeeping": 60,
     "reconcile": 300,
 }
 
@@ -170,6 +173,8 @@ class Daemon:
         add(Loop("audit", self._audit.step, self._audit.due_in_s))
         add(Loop("clockwatch", Clockwatching(self._kit).step))
         add(Loop("bookkeeping", Bookkeeping(self._kit).step))
+        timekeeping = Timekeeping(self._kit)
+        add(Loop("timekeeping", timekeeping.step, timekeeping.due_in_s))
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> Any:
         path = self._place.home.socket
@@ -257,16 +262,18 @@ class Daemon:
 
 def _is_idle(kit: Kit, tx: Tx) -> bool:
     now_us = kit.clock.now_us()
-    if tx.ended_unpublished(1):
+    next_us = tx.next_time_us()
+    if tx.ended_unpublished(1) or (next_us is not None and next_us <= now_us):
         return False
     rules = {name: found for name in tx.waiting_backends() if (found := kit.rules.backend(name))}
     if any(tx.prices_will_come(name) for name, found in rules.items() if found.enabled):
         return False
     loads = tx.fill_loads([BackendLoad(name, r.paid, r.slots) for name, r in rules.items() if r.enabled])
-    heads = {load.name: tx.queue_heads(load.name, now_us, load.slots + LOOK_PAST) for load in loads}
+    windows = open_windows(kit.rules.hours, now_us)
+    heads = {load.name: tx.queue_heads(load.name, now_us, load.slots + LOOK_PAST, windows) for load in loads}
     purse = purse_for(tx, [job for jobs in heads.values() for job in jobs], kit.rules, now_us)
     counts = tx.state_counts(since_us=now_us)
-    return only_people_can_move(counts, heads, loads, purse, kit.rules.doubt_limits, now_us)
+    return only_people_can_move(counts, heads, loads, purse, kit.rules.doubt_limits, now_us, kit.rules.hours)
 
 
 def prepare(home: Home, config_file: Path | None) -> Place:

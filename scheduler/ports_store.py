@@ -43,6 +43,7 @@ from scheduler.core.settlement import Held, Settlement
 from scheduler.core.spending import Spending
 from scheduler.core.task import Accepted, Completed, NeverArrived
 from scheduler.ports_budget import BudgetTx, EditTx
+from scheduler.ports_time import TimeTx
 
 T = TypeVar("T")
 
@@ -79,8 +80,10 @@ class EstimateTx(JobMoves, Protocol):
 
     def unpriced_jobs(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]: ...
 
-    def stale_heads(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
-        """The first jobs of a queue whose quote is too old to be relied on."""
+    def stale_heads(
+        self, backend: str, now_us: int, limit: int, windows: Sequence[str] = ()
+    ) -> list[UnpricedJob]:
+        """The first jobs of a queue whose quote is too old to be relied on; `windows` are the open ones."""
 
     def unchanged_jobs(self, backend: str, asked: Sequence[UnpricedJob]) -> set[int]:
         """Those that still are what a price was asked for: nobody edited their shots or their backend."""
@@ -119,7 +122,11 @@ class AdmissionTx(JobMoves, FundsTx, LoadTx, Protocol):
     def prepared_candidates(self) -> list[Candidate]:
         """Jobs that are admitted and not sent yet: no hold stands for them, and they count all the same."""
 
-    def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]: ...
+    def queue_heads(
+        self, backend: str, now_us: int, limit: int, windows: Sequence[str] = ()
+    ) -> list[Candidate]:
+        """The first jobs that are not parked, in their order; `windows` are the open ones."""
+        ...
 
     def prepare_attempts(self, admitted: Sequence[tuple[Candidate, str]], at_us: int) -> list[int]:
         """Admit jobs, each with a prepared attempt of the given id; returns those that still waited."""
@@ -360,6 +367,7 @@ class Tx(
     PollTx,
     SettleTx,
     PublishTx,
+    TimeTx,
     AuditTx,
     PeopleTx,
     EditTx,

@@ -57,21 +57,27 @@ def _report(path: Path, settings: Settings) -> dict[str, Any]:
 def read_job_file(path: Path, settings: Settings) -> BatchSpec:
     """Read one job file with the configured defaults and limits. Raises SpecError."""
     from dataclasses import replace
+    from zoneinfo import ZoneInfo
 
+    from scheduler.clock import SystemClock
     from scheduler.intake.document import read_document
     from scheduler.intake.spec import Defaults
+    from scheduler.settings_windows import hours_of
 
     defaults = Defaults(
         backend=settings.defaults.backend,
         shots=settings.defaults.shots,
         max_jobs=settings.spool.max_jobs_per_file,
         max_document_bytes=settings.spool.max_file_bytes,
+        hours=hours_of(settings.windows, settings.time.timezone),
+        zone=ZoneInfo(settings.time.timezone),
     )
 
     def attachment(reference: str) -> bytes:
         return read_regular_file(path.parent / reference)
 
-    batch = read_document(path.name, read_regular_file(path), defaults, attachment)
+    now_us = SystemClock().now_us()
+    batch = read_document(path.name, read_regular_file(path), defaults, attachment, now_us)
     jobs = tuple(replace(job, backend=_backend(path, job.name, job.backend, settings)) for job in batch.jobs)
     for job in jobs:
         _refuse_shots(path, job.name, job.backend, job.shots, settings)

@@ -28,6 +28,8 @@ from scheduler.core.spending import (
     spend,
 )
 from scheduler.core.timing import iso
+from scheduler.core.waits import ANY_TIME, Terms, waits_of
+from scheduler.core.windows import Hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,12 @@ GATE_CODES = (
     "disarmed",
     "audit",
     "auditing",
+    "held",
     "approval",
+    "not-before",
+    "window",
+    "deadline",
+    "dependency",
     "backend-offline",
     "breaker",
     "journal",
@@ -71,6 +78,7 @@ NEEDS_PERSON = frozenset(
     {
         "disarmed",
         "audit",
+        "held",
         "approval",
         "breaker",
         "journal",
@@ -149,6 +157,7 @@ class Candidate:
     quote_valid_until_us: int | None = None
     cap_microusd: int | None = None
     label: str = ""
+    terms: Terms = ANY_TIME
 
     @property
     def quote(self) -> LatestQuote | None:
@@ -281,11 +290,22 @@ def backend_gates(load: BackendLoad, now_us: int) -> list[Gate]:
     return gates
 
 
+#: A job that asks for hours which nobody configured waits: who leaves them out opens nothing.
+NO_HOURS: Mapping[str, Hours] = {}
+
+
 def closed_gates(
-    job: Candidate, load: BackendLoad, purse: Purse, limits: DoubtLimits, now_us: int
+    job: Candidate,
+    load: BackendLoad,
+    purse: Purse,
+    limits: DoubtLimits,
+    now_us: int,
+    hours: Mapping[str, Hours] = NO_HOURS,
 ) -> tuple[Gate, ...]:
     """Return every closed gate of a waiting job, in the order of GATE_CODES; none means it may start."""
     gates = backend_gates(load, now_us)
+    waits = waits_of(job.terms, job.label, hours, now_us)
+    gates += [Gate(wait.code, wait.sentence, wait.fix, wait.opens_us) for wait in waits]
     if job.estimate_microusd is None:
         sentence = job.wait_reason or "no price is known yet"
         gates.append(Gate(job.wait_code or "estimate", sentence, None, job.wait_until_us))
@@ -310,6 +330,7 @@ def decide(
     purse: Purse,
     limits: DoubtLimits,
     now_us: int,
+    hours: Mapping[str, Hours] = NO_HOURS,
 ) -> Decision:
     """Choose who starts, spending slots and money on a copy while walking each queue in order.
 
@@ -319,7 +340,7 @@ def decide(
     closed: dict[str, tuple[Gate, ...]] = {}
     for load in loads:
         for job in heads.get(load.name, ()):
-            gates = closed_gates(job, load, purse, limits, now_us)
+            gates = closed_gates(job, load, purse, limits, now_us, hours)
             if gates:
                 closed.setdefault(load.name, gates)
                 if any(gate.code == "slots" for gate in gates):

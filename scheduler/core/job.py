@@ -42,6 +42,11 @@ class JobSpec:
     cap_microusd: int | None = None
     #: New attempts after a definite refusal or a failure at the provider, each paid and counted.
     retries: int = 0
+    #: The opening hours it asks for; "" is any time.
+    window: str = ""
+    not_before_us: int | None = None
+    #: It is not sent after this.
+    deadline_us: int | None = None
 
     def on(self, backend: str) -> JobSpec:
         """The same job on another backend. Written out, because `replace` takes seven times as long."""
@@ -60,6 +65,9 @@ class JobSpec:
             self.again,
             self.cap_microusd,
             self.retries,
+            self.window,
+            self.not_before_us,
+            self.deadline_us,
         )
 
 

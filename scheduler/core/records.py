@@ -11,6 +11,7 @@ from scheduler.core.job import BatchSpec
 from scheduler.core.lifecycle import AttemptState, JobState
 from scheduler.core.settlement import NOTHING_BOOKED, Booked, Charge, charge_of
 from scheduler.core.task import CostFacts, RunRequest
+from scheduler.core.waits import ANY_TIME, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class PreparedAttempt:
     backend: str
     estimate_microusd: int
     request: RunRequest
+    terms: Terms = ANY_TIME
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from scheduler.intake.manifest import read_manifest
 from scheduler.intake.paths import CIRCUIT_SUFFIXES, SUFFIXES, is_manifest, suffix_of
 from scheduler.intake.problems import Problems, did_you_mean, printable, shown
 from scheduler.intake.spec import Defaults, size_problem, spec_of
+from scheduler.intake.when import Calendar, WrongTime, read_terms
 
 __all__ = ["SUFFIXES", "Defaults", "is_manifest", "read_document", "referenced_files", "suffix_of"]
 
@@ -33,10 +34,15 @@ _HEADER_BYTES_MAX = 64 * 1024
 
 
 def read_document(
-    name: str, data: bytes, defaults: Defaults, attachment: Callable[[str], bytes]
+    name: str,
+    data: bytes,
+    defaults: Defaults,
+    attachment: Callable[[str], bytes],
+    now_us: int | None = None,
 ) -> BatchSpec:
     """Read a job file. `attachment` returns the bytes of a circuit file named by a validated relative path.
 
+    `now_us` is when it was handed in: a deadline that is over by then is refused. None judges none as past.
     Raises SpecError whose message has a line `file:line: problem` for each of up to ten problems.
     """
     file = printable(name)
@@ -48,14 +54,15 @@ def read_document(
         )
     limit = defaults.max_document_bytes if is_manifest(name) else defaults.max_code_bytes + _HEADER_BYTES_MAX
     content = text.decode(data, file, limit_bytes=limit)
+    calendar = defaults.calendar(now_us)
     if suffix in CIRCUIT_SUFFIXES:
-        job = _read_circuit(content, suffix, name, defaults)
+        job = _read_circuit(content, suffix, name, defaults, calendar)
         return BatchSpec(job.name, (job,), hashlib.sha256(data).hexdigest())
     problems = Problems(file)
     manifest = read_manifest(
         suffix, content, problems, depth_max=defaults.max_depth, jobs_max=defaults.max_jobs
     )
-    reader = JobsReader(name, manifest, defaults, attachment, problems)
+    reader = JobsReader(name, manifest, defaults, attachment, problems, calendar)
     jobs = reader.read()
     return BatchSpec(reader.batch_name, jobs, _digest(data, reader.attached), tuple(reader.attached))
 
@@ -92,7 +99,7 @@ def _digest(data: bytes, attached: Mapping[str, bytes]) -> str:
 # ------------------------------------------------------------------------------------- circuit files
 
 
-def _read_circuit(content: str, suffix: str, name: str, defaults: Defaults) -> JobSpec:
+def _read_circuit(content: str, suffix: str, name: str, defaults: Defaults, calendar: Calendar) -> JobSpec:
     file = printable(name)
     header = headers.split(content, suffix, file, depth_max=defaults.max_depth)
     problems = Problems(file)
@@ -114,11 +121,17 @@ def _read_circuit(content: str, suffix: str, name: str, defaults: Defaults) -> J
             line = header.line_of(("source_framework",)) if unclear.about_field else unclear.line
             problems.add(line, unclear.problem)
             hint = hint or unclear.hint
+    if not problems:
+        try:
+            read_terms(fields.window, fields.not_before, fields.deadline, calendar)
+        except WrongTime as wrong_time:
+            problems.add(header.line_of((wrong_time.place,)), wrong_time.sentence)
     problems.refuse_if_any(hint)
     too_large = size_problem(header.code, defaults)
     if too_large:
         raise SpecError(too_large, file=file)
-    return spec_of(fields, header.code, framework, paths.job_name(name), paths.source_name(name), defaults)
+    job_name, source_name = paths.job_name(name), paths.source_name(name)
+    return spec_of(fields, header.code, framework, job_name, source_name, defaults, calendar)
 
 
 def _mended(fields: Mapping[str, object]) -> dict[str, object]:

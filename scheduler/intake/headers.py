@@ -107,7 +107,8 @@ def render(fields: Mapping[str, object], suffix: str) -> str:
     style = _STYLES[suffix]
     body = [style.example] if style.example else []
     body += [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in (fields or _EXAMPLE).items()
+        f"{key} = {json.dumps(value, ensure_ascii=False, default=str)}"
+        for key, value in (fields or _EXAMPLE).items()
     ]
     return "\n".join([style.opening, *(f"{style.comment} {line}" for line in body), style.closing])
 

@@ -17,6 +17,7 @@ from scheduler.intake.frameworks import FrameworkError
 from scheduler.intake.manifest import Manifest
 from scheduler.intake.problems import Problems, printable, shown
 from scheduler.intake.spec import Defaults, size_problem, spec_of
+from scheduler.intake.when import Calendar, WrongTime
 
 #: Validated together: large enough to pay the call once for many, small enough to stop early.
 _CHUNK = 256
@@ -42,6 +43,7 @@ class JobsReader:
     defaults: Defaults
     attachment: Callable[[str], bytes]
     problems: Problems
+    calendar: Calendar
     batch_name: str = field(init=False)
     #: Circuit files read so far, by normalised path.
     attached: dict[str, bytes] = field(default_factory=dict)
@@ -135,7 +137,11 @@ class JobsReader:
             raise _WrongJob(concerns, _unclear_sentence(place, fields.circuit, unclear)) from None
         self.check_code(code, place, framework)
         source_name = source_name or ("circuit.qasm" if framework in OPENQASM else "circuit.py")
-        return spec_of(fields, code, framework, self.job_name(index, fields), source_name, self.defaults)
+        job_name = self.job_name(index, fields)
+        try:
+            return spec_of(fields, code, framework, job_name, source_name, self.defaults, self.calendar)
+        except WrongTime as wrong:
+            raise _WrongJob(wrong.place, wrong.sentence) from None
 
     def job_name(self, index: int, fields: wire.JobFields) -> str:
         if fields.name:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 
 from scheduler.core.job import SHOTS_DEFAULT, JobSpec
 from scheduler.core.money import Money
+from scheduler.core.windows import Hours
 from scheduler.intake import wire
+from scheduler.intake.when import Calendar, read_terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,12 @@ class Defaults:
     #: All circuits of a batch together: a shared one of a megabyte, times 50,000 jobs, would fill the disk.
     max_batch_code_bytes: int = 256 * 1024 * 1024
     max_document_bytes: int = 32 * 1024 * 1024
+    #: Windows that a job may ask for, and the zone of times without an offset.
+    hours: Mapping[str, Hours] = field(default_factory=dict)
+    zone: tzinfo = UTC
+
+    def calendar(self, now_us: int | None) -> Calendar:
+        return Calendar(self.hours, self.zone, now_us)
 
 
 def size_problem(code: str, defaults: Defaults) -> str | None:
@@ -32,8 +42,16 @@ def size_problem(code: str, defaults: Defaults) -> str | None:
 
 
 def spec_of(
-    fields: wire.JobFields, code: str, framework: str, name: str, source_name: str, defaults: Defaults
+    fields: wire.JobFields,
+    code: str,
+    framework: str,
+    name: str,
+    source_name: str,
+    defaults: Defaults,
+    calendar: Calendar,
 ) -> JobSpec:
+    """Return the job. Raises WrongTime."""
+    terms = read_terms(fields.window, fields.not_before, fields.deadline, calendar)
     return JobSpec(
         name=fields.name or name,
         code=code,
@@ -49,4 +67,7 @@ def spec_of(
         again=fields.again,
         cap_microusd=Money.parse(fields.cap).microusd if fields.cap else None,
         retries=fields.retries,
+        window=terms.window,
+        not_before_us=terms.not_before_us,
+        deadline_us=terms.deadline_us,
     )

@@ -114,5 +114,14 @@ def _batch_of(kit: Kit, plan: SpoolPlan, claim: Claim, claimed: int | None) -> R
                 ) from None
             raise
 
-    spec = plan.resolve(read_document(claim.name, content.data, plan.defaults, circuit))
+    now_us = _claimed_us(claim, kit)
+    spec = plan.resolve(read_document(claim.name, content.data, plan.defaults, circuit, now_us))
     return ReceivedBatch(claim.key, spec, user_name(content.uid), "spool", kit.clock.now_us())
+
+
+def _claimed_us(claim: Claim, kit: Kit) -> int:
+    """When the file was taken: read again after a crash, a deadline is judged as it was the first time."""
+    try:
+        return int(claim.key[:16], 16)
+    except ValueError:
+        return kit.clock.now_us()

@@ -7,13 +7,15 @@ Strict means that nothing is converted: `true` is not a number, "100" is not 100
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from scheduler.core.job import AUTO_HINT, EXECUTION_HINTS, FRAMEWORKS, MOST_RETRIES, OPENQASM
 from scheduler.intake.problems import did_you_mean, shortened, shown
+from scheduler.intake.when import FORM
 
 NAME_LENGTH_MAX = 200
 SHOTS_MAX = 1_000_000
@@ -25,6 +27,18 @@ Framework = Literal["qiskit", "cirq", "pennylane", "braket", "pyquil", "cudaq", 
 ExecutionHint = Literal["program_set", "run_batch", "auto"]
 #: Read exactly by core.money; written as text, because a bare number would have lost its exact value.
 _MONEY = r"^\$?[0-9]{1,9}(\.[0-9]{1,6})?( ?USD)?$"
+_MOMENT = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})?$"
+)
+
+
+def _moment_text(value: object) -> object:
+    """TOML has dates and times of its own: the same as if they had been written between quotes."""
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+Moment = Annotated[str, Field(pattern=_MOMENT), BeforeValidator(_moment_text)]
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=_LABEL)]
 Tag = Annotated[str, Field(min_length=1, max_length=40, pattern=_LABEL)]
 
@@ -67,6 +81,15 @@ class JobFields(BaseModel):
     priority: Annotated[int, Field(ge=-1000, le=1000)] = Field(
         0, description="Higher starts earlier. Default 0."
     )
+    window: Label = Field(
+        "", description="Opening hours of the configuration: it is sent only while they are open."
+    )
+    not_before: Moment = Field(
+        "", description="It is not sent before: 2026-11-30T06:00, in the configured zone or with an offset."
+    )
+    deadline: Moment = Field(
+        "", description="It is not sent after: then it is cancelled. Written as not_before is."
+    )
     project: Label | None = Field(None, description="The project this belongs to, for reports.")
     tags: Annotated[list[Tag], Field(max_length=20)] = Field([], description="Words to find the job by.")
     again: bool = Field(False, description="Run a byte-identical file once more although it is still queued.")
@@ -78,9 +101,6 @@ FIELDS = tuple(JobFields.model_fields)
 NOT_YET = frozenset(
     (
         "value",
-        "window",
-        "not_before",
-        "deadline",
         "after",
         "on_cap",
         "sweep",
@@ -185,6 +205,8 @@ def explain(error: ErrorDetails, place: tuple[str | int, ...]) -> str:
             return f"backend: {shown(value)} has blanks or characters that no backend's name has"
         case "string_pattern_mismatch" if field == "cap":
             return f"cap: {shown(value)} is not an amount; write it as '2.00 USD'"
+        case "string_pattern_mismatch" if field in ("not_before", "deadline"):
+            return f"{field}: {shown(value)} is no date and time; {FORM}"
         case "string_pattern_mismatch":
             return f"{field}: {shown(value)} has a slash, a backslash or a control character"
         case _:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from scheduler.core.admission import BackendLoad, Candidate, Decision, decide
 from scheduler.core.breaker import Move, Phase
+from scheduler.core.windows import open_windows
 from scheduler.ports import Kit
 from scheduler.ports_store import AdmissionTx
 from scheduler.stages.purse import purse_for
@@ -37,10 +38,11 @@ class Admitting:
         now_us = self.kit.clock.now_us()
         loads = tx.fill_loads([load for name in tx.waiting_backends() if (load := self.load_of(name))])
         prepared = [job for job in tx.prepared_candidates() if self._is_paid(job.backend)]
+        windows = open_windows(self.kit.rules.hours, now_us)
         # As many as there are slots first: mostly they may all start, and the rest need not be looked at.
         for look_past in (0, LOOK_PAST):
             heads = {
-                load.name: tx.queue_heads(load.name, now_us, load.room + look_past)
+                load.name: tx.queue_heads(load.name, now_us, load.room + look_past, windows)
                 for load in loads
                 if load.room > 0
             }
@@ -71,7 +73,8 @@ class Admitting:
         for job in prepared:
             # Admitted but not sent yet: no hold stands for it, and its money must not be promised twice.
             purse = purse.after(job, now_us)
-        return decide(loads, heads, purse, self.kit.rules.doubt_limits, now_us)
+        rules = self.kit.rules
+        return decide(loads, heads, purse, rules.doubt_limits, now_us, rules.hours)
 
     def _is_paid(self, name: str) -> bool:
         rules = self.kit.rules.backend(name)

@@ -13,6 +13,7 @@ from scheduler.core.records import Quote, UnpricedJob
 from scheduler.core.rules import BackendRules
 from scheduler.core.task import RunRequest
 from scheduler.core.timing import retry_at_us
+from scheduler.core.windows import open_windows
 from scheduler.errors import Unreachable
 from scheduler.ports import EstimateFailed, Kit, Provider
 from scheduler.ports_store import EstimateTx
@@ -68,7 +69,8 @@ class Estimating:
         if len(jobs) == GROUP or rules is None or not rules.paid or tx.arming() is None:
             return jobs
         # Only those about to start are asked for again: a queue of a thousand need not be priced every hour.
-        return jobs + tx.stale_heads(backend, now_us, rules.slots)
+        windows = open_windows(self.kit.rules.hours, now_us)
+        return jobs + tx.stale_heads(backend, now_us, rules.slots, windows)
 
     async def _ask(
         self, backend: str, jobs: list[UnpricedJob]

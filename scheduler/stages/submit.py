@@ -18,6 +18,7 @@ from scheduler.core.lifecycle import AttemptEvent, JobEvent
 from scheduler.core.records import PreparedAttempt
 from scheduler.core.spending import Spending
 from scheduler.core.task import NotSent, Outcome, Unknown
+from scheduler.core.waits import last_refusal
 from scheduler.errors import TryAgain
 from scheduler.ports import IntentLog, Kit, Provider, ReplyFiles, ReplySlot
 from scheduler.ports_store import SubmissionTx
@@ -147,6 +148,9 @@ class Submitting:
     def _commit_intent(self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool) -> Intended | None:
         """Intent and everything it may cost, all or nothing; returns the attempt as it goes on the wire."""
         now_us = self.kit.clock.now_us()
+        too_late = last_refusal(attempt.terms, self.kit.rules.hours, now_us)
+        if too_late is not None:
+            raise _NotNow(too_late)
         spending = self._plan(tx, attempt, now_us) if paid else None
         accept_overage = spending.accept_overage if spending else False
         not_after_us = now_us + self.kit.rules.send_within_us
@@ -206,6 +210,7 @@ class Submitting:
     def _refusal(self, tx: SubmissionTx, attempt: PreparedAttempt, paid: bool) -> str | None:
         now_us = self.kit.clock.now_us()
         refusal = tx.send_refusal(attempt.attempt_id, now_us, paid)
+        refusal = refusal or last_refusal(attempt.terms, self.kit.rules.hours, now_us)
         if refusal is None and paid:
             # Many may have been admitted together; those still here must not add to the doubts of the first.
             load = tx.fill_doubts(BackendLoad(attempt.backend, paid, slots=1))

@@ -15,6 +15,7 @@ from scheduler.core.job import AUTO_HINT
 from scheduler.core.lifecycle import ATTEMPT_IN_FLIGHT, AttemptState, JobEvent, JobState
 from scheduler.core.records import ArmingRecord, Quote, UnpricedJob
 from scheduler.core.task import RunRequest
+from scheduler.core.waits import ANY_TIME, Terms
 from scheduler.store.breakers import BreakerRows
 from scheduler.store.moves import in_states, is_state
 from scheduler.store.schema import armings, attempts, circuits, job_events, jobs, pauses, quotes
@@ -55,11 +56,22 @@ def request_of(row: Row[Any], attempt_id: str) -> RunRequest:
 
 
 _TO_PRICE = with_circuit(
-    select(jobs.c.id, jobs.c.failures, jobs.c.cap_microusd, *REQUEST_COLUMNS).select_from(jobs)
+    select(jobs.c.id, jobs.c.failures, jobs.c.cap_microusd, jobs.c.priority, *REQUEST_COLUMNS).select_from(
+        jobs
+    )
+)
+#: The queue of one backend for one window ("" is any time), without what is parked: the prefix of its index.
+_QUEUED = (
+    _WAITING,
+    _PRICED_JOB,
+    jobs.c.backend == bindparam("_backend"),
+    jobs.c.parked == 0,
+    jobs.c.window_name == bindparam("_window"),
+    _DUE,
 )
 #: First of their queue, and their quote is too old to be relied on.
 _STALE = (
-    _TO_PRICE.where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
+    _TO_PRICE.where(*_QUEUED)
     # From the future: the clock was put back, and until it is there again nobody would ask.
     .where(or_(jobs.c.quote_valid_until_us <= bindparam("_now"), jobs.c.quoted_us > bindparam("_now")))
     .order_by(jobs.c.priority.desc(), jobs.c.id)
@@ -99,6 +111,15 @@ _POSTPONE = (
     )
 )
 _REASON = select(jobs.c.reason).where(jobs.c.id == bindparam("_id"))
+#: When a job may be sent, in the order in which `terms_of` reads it.
+TERMS_COLUMNS = (
+    jobs.c.window_name,
+    jobs.c.not_before_us,
+    jobs.c.deadline_us,
+    jobs.c.waiting_on,
+    jobs.c.on_hold_by,
+    jobs.c.on_hold_reason,
+)
 CANDIDATE_COLUMNS = (
     jobs.c.id,
     jobs.c.backend,
@@ -117,6 +138,8 @@ CANDIDATE_COLUMNS = (
     jobs.c.quoted_us,
     jobs.c.quote_valid_until_us,
     jobs.c.cap_microusd,
+    jobs.c.priority,
+    *TERMS_COLUMNS,
 )
 _PROMISED = (
     select(*CANDIDATE_COLUMNS)
@@ -126,7 +149,7 @@ _PROMISED = (
 _CANDIDATE = select(*CANDIDATE_COLUMNS).where(jobs.c.id == bindparam("_id"))
 _HEADS = (
     select(*CANDIDATE_COLUMNS)
-    .where(_WAITING, _PRICED_JOB, jobs.c.backend == bindparam("_backend"), _DUE)
+    .where(*_QUEUED)
     .order_by(jobs.c.priority.desc(), jobs.c.id)
     .limit(bindparam("_limit"))
 )
@@ -160,6 +183,18 @@ _PAUSES = select(pauses).order_by(pauses.c.backend, pauses.c.code)
 _ATTEMPTS, _QUOTES, _EVENTS = insert(attempts), insert(quotes), insert(job_events)
 
 
+def terms_of(row: Any) -> Terms:
+    terms = Terms(
+        window=row.window_name,
+        not_before_us=row.not_before_us,
+        deadline_us=row.deadline_us,
+        waiting_on=row.waiting_on,
+        on_hold_by=row.on_hold_by,
+        on_hold_reason=row.on_hold_reason or "",
+    )
+    return ANY_TIME if terms == ANY_TIME else terms
+
+
 def candidate(row: Any) -> Candidate:
     return Candidate(
         job_id=row.id,
@@ -179,6 +214,7 @@ def candidate(row: Any) -> Candidate:
         quote_valid_until_us=row.quote_valid_until_us,
         cap_microusd=row.cap_microusd,
         label=f"{row.batch_id}.{row.ordinal}",
+        terms=terms_of(row),
     )
 
 
@@ -192,9 +228,22 @@ class Admission(BreakerRows):
         rows = self._run(_UNPRICED, {"_backend": backend, "_now": now_us, "_limit": limit})
         return [_to_price(row) for row in rows]
 
-    def stale_heads(self, backend: str, now_us: int, limit: int) -> list[UnpricedJob]:
-        rows = self._run(_STALE, {"_backend": backend, "_now": now_us, "_limit": limit})
-        return [_to_price(row) for row in rows]
+    def stale_heads(
+        self, backend: str, now_us: int, limit: int, windows: Sequence[str] = ()
+    ) -> list[UnpricedJob]:
+        return [_to_price(row) for row in self._first_of(_STALE, backend, now_us, limit, windows)]
+
+    def _first_of(
+        self, statement: Any, backend: str, now_us: int, limit: int, windows: Sequence[str]
+    ) -> list[Any]:
+        """The first of a backend's queue in its order: of the queue for any time, and of each open window."""
+        rows: list[Any] = []
+        for window in ("", *windows):
+            values = {"_backend": backend, "_window": window, "_now": now_us, "_limit": limit}
+            rows += self._run(statement, values)
+        if windows:
+            rows.sort(key=lambda row: (-row.priority, row.id))
+        return rows[:limit]
 
     def unchanged_jobs(self, backend: str, asked: Sequence[UnpricedJob]) -> set[int]:
         shots = {job.job_id: job.request.shots for job in asked}
@@ -284,9 +333,10 @@ class Admission(BreakerRows):
             return None
         return ArmingRecord(row.night_limit_microusd, row.once_night, row.actor, row.reason, row.at_us)
 
-    def queue_heads(self, backend: str, now_us: int, limit: int) -> list[Candidate]:
-        rows = self._run(_HEADS, {"_backend": backend, "_now": now_us, "_limit": limit})
-        return [candidate(row) for row in rows]
+    def queue_heads(
+        self, backend: str, now_us: int, limit: int, windows: Sequence[str] = ()
+    ) -> list[Candidate]:
+        return [candidate(row) for row in self._first_of(_HEADS, backend, now_us, limit, windows)]
 
     def candidate_of(self, job_id: int) -> Candidate:
         (row,) = self._run(_CANDIDATE, {"_id": job_id})

@@ -94,6 +94,8 @@ class Edits(Moves):
             again=True,
             cap_microusd=r.cap_microusd,
             retries=r.retries_left,
+            # Its dates were those of the first run; its hours are those of every night.
+            window=r.window_name,
         )
 
     def latest_quote(self, job_id: int) -> Quote | None:

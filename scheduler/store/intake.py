@@ -12,9 +12,11 @@ from sqlalchemy import bindparam, insert, select
 from scheduler.core.job import JobSpec
 from scheduler.core.lifecycle import JobState
 from scheduler.core.records import Received, ReceivedBatch
+from scheduler.core.waits import Parked
 from scheduler.store.moves import Moves
 from scheduler.store.schema import batches, circuits, job_events, jobs, parts
 
+_TOO_EARLY = Parked.TOO_EARLY.value
 _KNOWN_KEYS = select(batches.c.ingest_key, batches.c.id).where(
     batches.c.ingest_key.in_(bindparam("_keys", expanding=True))
 )
@@ -51,6 +53,10 @@ def job_row(
         "cap_microusd": spec.cap_microusd,
         "retries_left": spec.retries,
         "created_us": at_us,
+        "window_name": spec.window,
+        "not_before_us": spec.not_before_us,
+        "deadline_us": spec.deadline_us,
+        "parked": _TOO_EARLY if spec.not_before_us is not None and spec.not_before_us > at_us else 0,
     }
 
 

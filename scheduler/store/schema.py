@@ -30,6 +30,7 @@ from scheduler.core.lifecycle import (
     AttemptState,
     JobState,
 )
+from scheduler.core.waits import Need, Parked, Rule
 from scheduler.store.schema_base import ForeignText, RowId, in_list, metadata, partial
 from scheduler.store.schema_money import (
     accounts,
@@ -68,8 +69,10 @@ __all__ = [
     "in_list",
     "intent_marks",
     "job_events",
+    "job_needs",
     "jobs",
     "metadata",
+    "occurrences",
     "parts",
     "pauses",
     "quotes",
@@ -110,6 +113,8 @@ circuits = Table(
 )
 
 _waiting = f"state = '{JobState.WAITING}'"
+#: As queries have to say it, word for word, for the index to be used.
+ASLEEP = f"parked >= {Parked.TOO_EARLY.value}"
 jobs = Table(
     "jobs",
     metadata,
@@ -147,6 +152,15 @@ jobs = Table(
     Column("wait_until_us", BigInteger),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("reason", ForeignText),
+    # When it may be sent (core.waits). What is parked is not in the queue, so that no pass looks at it.
+    Column("parked", Integer, nullable=False, server_default="0"),
+    Column("window_name", Text, nullable=False, server_default=""),
+    Column("not_before_us", BigInteger),
+    Column("deadline_us", BigInteger),
+    Column("waiting_on", Integer, nullable=False, server_default="0"),
+    Column("on_hold_us", BigInteger),
+    Column("on_hold_by", Text),
+    Column("on_hold_reason", ForeignText),
     UniqueConstraint("batch_id", "ordinal"),
     CheckConstraint(f"state IN {in_list(JobState)}", name="state"),
     CheckConstraint(f"(state IN {in_list(JOB_ENDED)}) = (ended_us IS NOT NULL)", name="ended"),
@@ -159,13 +173,44 @@ jobs = Table(
     partial("ix_jobs_ended", "ended_us", "state", where="ended_us IS NOT NULL"),
     partial("ix_jobs_unpublished", "id", where="ended_us IS NOT NULL AND published_us IS NULL"),
     Index("ix_jobs_batch_state", "batch_id", "state"),
+    partial("ix_jobs_asleep", "not_before_us", where=f"{_waiting} AND {ASLEEP}"),
+    partial("ix_jobs_deadline", "deadline_us", where=f"{_waiting} AND deadline_us IS NOT NULL"),
 )
 partial(
     "ix_jobs_ready",
     jobs.c.backend,
+    jobs.c.parked,
+    jobs.c.window_name,
     jobs.c.priority.desc(),
     jobs.c.id,
     where=f"{_waiting} AND estimate_microusd IS NOT NULL",
+)
+
+#: Which job comes after which: `open` until the earlier one has ended.
+job_needs = Table(
+    "job_needs",
+    metadata,
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), primary_key=True, autoincrement=False),
+    Column("before_id", BigInteger, ForeignKey("jobs.id"), primary_key=True, autoincrement=False),
+    Column("rule", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    CheckConstraint(f"rule IN {in_list(Rule)}", name="rule"),
+    CheckConstraint(f"state IN {in_list(Need)}", name="state"),
+    CheckConstraint("job_id <> before_id", name="not_itself"),
+    partial("ix_job_needs_open", "before_id", where=f"state = '{Need.OPEN}'"),
+    partial("ix_job_needs_broken", "job_id", where=f"state = '{Need.BROKEN}'"),
+)
+
+#: Every opening of a window that was seen: the key is the date it began, so none is seen twice.
+occurrences = Table(
+    "occurrences",
+    metadata,
+    Column("window_name", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("opens_us", BigInteger, nullable=False),
+    Column("closes_us", BigInteger, nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+    CheckConstraint("closes_us > opens_us", name="order"),
 )
 
 parts = Table(

@@ -28,7 +28,14 @@ from scheduler.core.spending import Spending
 from scheduler.core.task import BY_A_PERSON, Accepted, CostFacts
 from scheduler.core.timing import iso
 from scheduler.errors import ImpossibleArrow
-from scheduler.store.admission import REQUEST_COLUMNS, Admission, request_of, with_circuit
+from scheduler.store.admission import (
+    REQUEST_COLUMNS,
+    TERMS_COLUMNS,
+    Admission,
+    request_of,
+    terms_of,
+    with_circuit,
+)
 from scheduler.store.audit import AuditRows
 from scheduler.store.caps import CapRows
 from scheduler.store.intents import IntentRows
@@ -40,9 +47,9 @@ _A = AttemptState
 _ID = attempts.c.id == bindparam("_id")
 _PREPARED = (
     with_circuit(
-        select(attempts.c.id, attempts.c.job_id, attempts.c.estimate_microusd, *REQUEST_COLUMNS).select_from(
-            attempts.join(jobs, jobs.c.id == attempts.c.job_id)
-        )
+        select(
+            attempts.c.id, attempts.c.job_id, attempts.c.estimate_microusd, *REQUEST_COLUMNS, *TERMS_COLUMNS
+        ).select_from(attempts.join(jobs, jobs.c.id == attempts.c.job_id))
     )
     .where(is_state(attempts.c.state, _A.PREPARED))
     .order_by(attempts.c.prepared_us, attempts.c.id)
@@ -67,6 +74,7 @@ _GATE = (
         attempts.c.backend,
         attempts.c.send_not_after_us,
         jobs.c.cancel_asked_us,
+        jobs.c.on_hold_by,
         pauses.c.sentence,
         pauses.c.until_us,
     )
@@ -179,7 +187,7 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
     def prepared_attempts(self, limit: int, without: frozenset[str]) -> list[PreparedAttempt]:
         rows = self._run(_PREPARED, {"_limit": limit + len(without)})
         found = [
-            PreparedAttempt(r.id, r.job_id, r.backend, r.estimate_microusd, request_of(r, r.id))
+            PreparedAttempt(r.id, r.job_id, r.backend, r.estimate_microusd, request_of(r, r.id), terms_of(r))
             for r in rows
             if r.id not in without
         ]
@@ -219,6 +227,8 @@ class Submission(Admission, CapRows, LedgerRows, IntentRows, AuditRows):
             return f"attempt {attempt_id} is no longer ours to send"
         if row.cancel_asked_us is not None:
             return "cancelled before it was sent"
+        if row.on_hold_by is not None:
+            return f"put on hold by {row.on_hold_by} before it was sent"
         if now_us > row.send_not_after_us:
             return f"it was to be sent before {iso(row.send_not_after_us)} and it is later than that"
         if row.sentence is not None and (row.until_us is None or row.until_us > now_us):

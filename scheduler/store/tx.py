@@ -8,7 +8,8 @@ from scheduler.store.edits import Edits
 from scheduler.store.intake import Intake
 from scheduler.store.invoices import InvoiceRows
 from scheduler.store.people import People
+from scheduler.store.timekeeping import TimeRows
 
 
-class StoreTx(Intake, People, Edits, Corrections, ClockRows, InvoiceRows):
+class StoreTx(Intake, People, Edits, Corrections, ClockRows, InvoiceRows, TimeRows):
     """One open transaction; it must not outlive the function it was given to."""

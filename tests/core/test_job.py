@@ -69,6 +69,9 @@ def test_a_job_on_another_backend_is_the_same_in_everything_else() -> None:
         again=True,
         cap_microusd=2_000_000,
         retries=2,
+        window="night",
+        not_before_us=3,
+        deadline_us=4,
     )
     # A field that nobody gives a value here could get lost unseen.
     assert [f.name for f in fields(job) if getattr(job, f.name) == f.default] == []

@@ -8,12 +8,14 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scheduler.core.job import BatchSpec
+from scheduler.core.windows import Hours
 from scheduler.errors import SpecError
 from scheduler.intake.document import SUFFIXES, Defaults, read_document
 from scheduler.intake.schema import job_file_schema
@@ -83,7 +85,7 @@ def no_file(path: str) -> bytes:
 
 def read(name: str, text: str) -> BatchSpec | SpecError:
     try:
-        return read_document(name, text.encode(), Defaults(), no_file)
+        return read_document(name, text.encode(), DEFAULTS, no_file)
     except SpecError as refusal:
         return refusal
 
@@ -112,6 +114,10 @@ VALUES: list[Any] = [
     "0",
     "2.0000001 USD",
     "-2 USD",
+    "2026-11-30T06:00",
+    "2026-11-30 06:00:30.5+01:00",
+    "2026-11-30",
+    "2026-11-30T06:00+1",
 ]
 VALUES += [
     "auto",
@@ -127,6 +133,9 @@ VALUES += [
     "x" * 201,
 ]
 VALUES += [[], ["a"], [""], ["a", 3], ["x" * 41], ["a"] * 20, ["a"] * 21, {}, {"a": 1}]
+#: Which windows are configured no schema can know: here all that is asked for.
+HOURS = Hours("any", time(22), time(6), UTC)
+DEFAULTS = Defaults(hours={value: HOURS for value in VALUES if isinstance(value, str)})
 OPTIONS = [field for field in FIELDS if field not in ("code", "circuit")]
 DOCUMENTS: list[Any] = [{"code": CODE, field: value} for field in OPTIONS for value in VALUES]
 DOCUMENTS += [{"code": CODE, field: 1} for field in [*sorted(NOT_YET), "shotz", "user", "count"]]
@@ -210,7 +219,7 @@ def test_the_examples_of_the_reference_are_job_files(name: str) -> None:
 
 
 def test_the_refusal_shown_in_the_reference_is_what_the_daemon_says() -> None:
-    text = f'// mine\n// /// nightshot\n// shotz = 100\n// deadline = "06:00"\n// backend = "simulator"\n// ///\n{CODE}\n'
+    text = f'// mine\n// /// nightshot\n// shotz = 100\n// notify = "ada"\n// backend = "simulator"\n// ///\n{CODE}\n'
     refusal = read("ghz.qasm", text)
     assert isinstance(refusal, SpecError)
     assert str(refusal) == EXAMPLES["refused"].rstrip("\n")

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, time
 from functools import partial
 
 import pytest
@@ -16,6 +17,8 @@ from scheduler.core.intents import Intent
 from scheduler.core.pricing import Estimate
 from scheduler.core.spending import SpendingRules
 from scheduler.core.task import NotSent, Outcome, RefusalKind, Refused, Unknown
+from scheduler.core.timing import to_datetime
+from scheduler.core.windows import Hours
 from scheduler.errors import TryAgain
 from scheduler.journal import IntentJournal
 from scheduler.policies.overage import Overage, OveragePolicy, decide_overage
@@ -433,3 +436,67 @@ async def test_an_acceptance_does_not_lift_a_pause_that_stands(bench: Bench) -> 
     bench.provider.outcomes.extend([refused(RefusalKind.BUSY, retry_after_s=500), accepted()])
     await bench.running(2)
     assert await bench.pauses() == [(BACKEND, "rate", 0)]
+
+
+# --------------------------------------------------------------------------------- when it may be sent
+
+
+def _night(opens: str, closes: str) -> dict[str, Hours]:
+    return {"night": Hours("night", time.fromisoformat(opens), time.fromisoformat(closes), UTC)}
+
+
+def _at_gate(bench: Bench, minutes: int) -> None:
+    """Let so much time pass between the intent and the first byte; the send gate must not mind that alone."""
+    bench.kit.rules = replace(bench.kit.rules, send_within_us=86_400_000_000)
+
+    async def wait() -> None:
+        bench.pass_s(minutes * 60)
+
+    bench.provider.before_gate = wait
+
+
+async def test_a_job_whose_window_closes_behind_the_intent_is_not_sent(bench: Bench) -> None:
+    bench.kit.rules = replace(bench.kit.rules, hours=_night("14:00", "14:30"))
+    assert to_datetime(bench.clock.now_us()).strftime("%H:%M") == "14:00"
+    await bench.admitted(window="night")
+    _at_gate(bench, 31)
+    await bench.send()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("waiting", "not_sent", "voided")]
+    assert "window night is closed" in bench.provider.vetoes[0]
+    assert await bench.pauses() == [], "a shut window is no trouble of the backend"
+
+
+async def test_a_job_whose_deadline_passes_behind_the_intent_is_not_sent(bench: Bench) -> None:
+    await bench.admitted(deadline_us=bench.clock.now_us() + 60_000_000)
+    _at_gate(bench, 2)
+    await bench.send()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("waiting", "not_sent", "voided")]
+    assert "deadline" in bench.provider.vetoes[0]
+
+
+async def test_a_job_whose_window_closed_since_it_was_admitted_costs_no_intent(bench: Bench) -> None:
+    bench.kit.rules = replace(bench.kit.rules, hours=_night("14:00", "14:30"))
+    await bench.admitted(window="night")
+    bench.pass_s(31 * 60)
+    await bench.send()
+    assert bench.provider.sent == []
+    assert bench.provider.vetoes == [], "the provider was not even called"
+    assert await bench.states() == [("waiting", "not_sent", None)]
+
+
+async def test_a_job_put_on_hold_behind_the_intent_is_not_sent(bench: Bench) -> None:
+    (job,) = await bench.admitted()
+
+    async def hold() -> None:
+        await bench.store.write(
+            lambda tx: tx.put_on_hold(job, "grace", "look first", bench.clock.now_us()) and None
+        )
+
+    bench.provider.before_gate = hold
+    await bench.send()
+    assert bench.provider.sent == []
+    assert await bench.states() == [("waiting", "not_sent", "voided")]
+    assert "put on hold" in bench.provider.vetoes[0]
+    assert await bench.admit.step() == 0, "and it is not admitted again"

@@ -39,6 +39,10 @@ ROWS_0001: dict[str, list[dict[str, Any]]] = json.loads(
 )
 
 
+#: Later migrations added the others.
+FIRST_TABLES = set(metadata.tables) - {"job_needs", "occurrences"}
+
+
 def on_connection(url: str, work: Callable[[Connection], Any]) -> Any:
     """Run work in a transaction of its own on either database."""
     if url.startswith("sqlite"):
@@ -184,7 +188,7 @@ def test_rows_of_the_first_schema_survive_the_upgrade_to_the_newest(
     assert bool(said) == changes
     assert (tmp_path / "backups").exists() == (changes and sqlite_path(empty_database_url) is not None)
     assert rows_of(empty_database_url) == EXPECTED
-    assert set(ROWS_0001) == set(metadata.tables), "no table of the first schema is without a row"
+    assert set(ROWS_0001) == FIRST_TABLES, "no table of the first schema is without a row"
 
     async def jobs() -> int:
         store = open_store(empty_database_url)
@@ -217,7 +221,7 @@ def upgrade():
     {body}
 """
 REBUILD = """with op.batch_alter_table("jobs", recreate="auto") as jobs:
-        jobs.add_column(sa.Column("deadline_us", sa.BigInteger()))
+        jobs.add_column(sa.Column("further_us", sa.BigInteger()))
         jobs.alter_column("name", type_=sa.String(400))
     with op.batch_alter_table("batches") as batches:
         batches.drop_constraint(op.f("ck_batches_not_empty"), type_="check")

@@ -50,6 +50,10 @@ WANTED: dict[str, tuple[Callable[[StoreTx], Any], set[str]]] = {
     "open counts": (lambda tx: tx.state_counts(LATER_US), {"ix_jobs_open", "ix_jobs_ended"}),
     "in doubt": (lambda tx: tx.jobs_in_state(JobState.IN_DOUBT, 10), {"ix_jobs_open"}),
     "stale heads": (lambda tx: tx.stale_heads(BACKEND, LATER_US, 50), {"ix_jobs_ready"}),
+    "heads of windows": (lambda tx: tx.queue_heads(BACKEND, NOW_US, 50, ("night",)), {"ix_jobs_ready"}),
+    "sleepers": (lambda tx: tx.wake_sleepers(LATER_US, 50), {"ix_jobs_asleep"}),
+    "overdue": (lambda tx: tx.overdue_jobs(LATER_US, 50), {"ix_jobs_deadline"}),
+    "next time": (lambda tx: tx.next_time_us(), {"ix_jobs_asleep", "ix_jobs_deadline"}),
     "open twins": (lambda tx: tx.receive([make_batch()]), {"ix_batches_open"}),
     "batch counts": (lambda tx: tx.latest_batches(3), {"ix_jobs_batch_state"}),
 }
@@ -78,6 +82,16 @@ def fill(tx: StoreTx) -> None:
     )(tx)
     for state in JobState:
         job_in(tx, state)
+    receive_jobs(tx, 5)
+    park(tx)
+
+
+def park(tx: StoreTx) -> None:
+    """Far more that nothing can be done about now than what may start."""
+    tx.receive([make_batch(*(make_spec(f"early {n}", not_before_us=LATER_US * 2 + n) for n in range(40)))])
+    late = [make_spec(f"late {n}", deadline_us=LATER_US * 2 + n, window="noon") for n in range(40)]
+    tx.receive([make_batch(*late)])
+    execute("UPDATE jobs SET estimate_microusd = 5 WHERE state = 'waiting' AND estimate_microusd IS NULL")(tx)
     receive_jobs(tx, 5)
 
 

@@ -127,7 +127,8 @@ def _gates(desk: Desk, tx: Tx, job: JobRecord) -> tuple[Gate, ...]:
     (load,) = tx.fill_loads([BackendLoad(job.backend, rules.paid, rules.slots)])
     candidate = tx.candidate_of(job.job_id)
     purse = purse_for(tx, [candidate], desk.kit.rules, now_us)
-    gates = closed_gates(candidate, load, purse, desk.kit.rules.doubt_limits, now_us)
+    house = desk.kit.rules
+    gates = closed_gates(candidate, load, purse, house.doubt_limits, now_us, house.hours)
     return gates or (Gate("turn", "every gate is open: it is about to start, or others are before it"),)
 
 

@@ -12,6 +12,7 @@ from scheduler.core.money import Money
 from scheduler.core.records import ArmingRecord
 from scheduler.core.timing import iso, night_of
 from scheduler.core.views import ArmedView, NeedView, NightView, StatusView
+from scheduler.core.windows import open_windows
 from scheduler.ports_store import Tx
 from scheduler.stages.purse import armed_tonight, caps_in_force, night_window, purse_for
 
@@ -72,15 +73,17 @@ def _tonight(desk: Desk, tx: Tx, now_us: int) -> NightView:
 def _stuck_queues(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
     """For each queue, what keeps its first job from starting that only a person can change."""
     needs: list[NeedView] = []
+    house = desk.kit.rules
     for name in tx.waiting_backends():
-        rules = desk.kit.rules.backend(name)
-        first = next(iter(tx.queue_heads(name, now_us, 1)), None) or tx.first_unpriced(name)
+        rules = house.backend(name)
+        heads = tx.queue_heads(name, now_us, 1, open_windows(house.hours, now_us))
+        first = next(iter(heads), None) or tx.first_unpriced(name)
         if rules is None or first is None:
             continue
         (load,) = tx.fill_loads([BackendLoad(name, rules.paid, rules.slots)])
         label = label_of(tx.job_record(first.job_id))
-        purse = purse_for(tx, [first], desk.kit.rules, now_us)
-        own = closed_gates(first, load, purse, desk.kit.rules.doubt_limits, now_us)
+        purse = purse_for(tx, [first], house, now_us)
+        own = closed_gates(first, load, purse, house.doubt_limits, now_us, house.hours)
         shared = {gate.code for gate in backend_gates(load, now_us)}
         needs += [
             {"what": gate.code, "job": label, "sentence": gate.sentence, "fix": gate.fix}

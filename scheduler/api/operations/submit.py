@@ -49,7 +49,8 @@ async def submit(desk: Desk, caller: Caller, args: SubmitArgs) -> SubmitView:
         if document.attachment:
             continue
         try:
-            spec = desk.resolve(read_document(document.name, content_of(document), desk.defaults, circuit))
+            content = content_of(document)
+            spec = desk.resolve(read_document(document.name, content, desk.defaults, circuit, now_us))
         except SpecError as problem:
             refused.append({"name": document.name, "why": str(problem)})
             continue

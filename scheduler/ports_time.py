@@ -1,0 +1,27 @@
+"""What stages and commands may ask of the store about when a job may be sent: part of `ports_store.Tx`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from scheduler.core.windows import Occurrence
+
+
+class TimeTx(Protocol):
+    def wake_sleepers(self, now_us: int, limit: int) -> int:
+        """Put jobs whose `not_before` has come into the queue; returns how many."""
+
+    def overdue_jobs(self, now_us: int, limit: int) -> list[tuple[int, int]]:
+        """Waiting jobs whose deadline is over, each with it."""
+
+    def next_time_us(self) -> int | None:
+        """When the next job's time comes, or its deadline is over."""
+
+    def record_occurrence(self, occurrence: Occurrence, at_us: int) -> bool:
+        """Note that a window opened; False: this opening was seen before."""
+
+    def put_on_hold(self, job_id: int, actor: str, reason: str, at_us: int) -> bool:
+        """Keep a job that is not sent yet from being sent; False: it was sent, has ended, or is on hold."""
+
+    def release(self, job_id: int) -> bool:
+        """Let a job go that was on hold; False: it was not."""

@@ -1,0 +1,149 @@
+"""What the time alone changes: jobs wake, deadlines pass, windows open; nothing is sent outside its hours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, time
+
+from scheduler.core.timing import to_datetime
+from scheduler.core.windows import Hours
+from scheduler.stages.timekeeping import GROUP, LONGEST_SLEEP_S, Timekeeping
+from tests.support.bench import Bench, MakeBench
+
+HOUR_S = 3600
+HOUR_US = HOUR_S * 1_000_000
+NIGHT = Hours("night", time(22), time(6), UTC)
+
+
+def with_night(bench: Bench) -> Timekeeping:
+    """The bench's day is a Sunday; it begins at 14:00."""
+    assert to_datetime(bench.clock.now_us()).strftime("%a %H:%M") == "Sun 14:00"
+    bench.kit.rules = replace(bench.kit.rules, hours={"night": NIGHT})
+    return Timekeeping(bench.kit)
+
+
+async def test_a_job_of_a_window_starts_when_it_opens_and_not_before(bench: Bench) -> None:
+    keeping = with_night(bench)
+    await bench.receive(2, window="night")
+    await bench.estimate.step()
+    assert await bench.admit.step() == 0
+    bench.pass_s(8 * HOUR_S - 1)
+    assert await bench.admit.step() == 0
+    assert 0 < await keeping.due_in_s() <= 1
+    bench.pass_s(1)
+    bench.woken.clear()
+    await keeping.step()
+    assert "admit" in bench.woken
+    await bench.estimate.step()  # the quotes of the afternoon are too old
+    assert await bench.admit.step() == 2
+
+
+async def test_what_is_left_of_a_window_waits_for_its_next_opening(make_bench: MakeBench) -> None:
+    bench = make_bench(slots=1)
+    await bench.arm()
+    keeping = with_night(bench)
+    await bench.receive(2, window="night")
+    bench.pass_s(8 * HOUR_S)
+    await bench.estimate.step()
+    assert await bench.admit.step() == 1
+    await bench.send()
+    bench.pass_s(8 * HOUR_S)
+    await keeping.step()
+    assert to_datetime(bench.clock.now_us()).strftime("%H:%M") == "06:00"
+    bench.slots = 2
+    assert await bench.admit.step() == 0
+    assert [job for job, _, _ in await bench.states()] == ["running", "waiting"], "what runs goes on"
+
+
+async def test_a_job_of_a_window_that_nobody_configured_waits(bench: Bench) -> None:
+    with_night(bench)
+    bench.kit.rules = replace(bench.kit.rules, hours={})
+    await bench.receive(window="night")
+    await bench.estimate.step()
+    assert await bench.admit.step() == 0
+
+
+async def test_an_opening_is_told_and_recorded_once_over_a_restart(bench: Bench) -> None:
+    bench.pass_s(9 * HOUR_S)
+    bench.kit.rules = replace(bench.kit.rules, hours={"night": NIGHT})
+    for _ in range(2):
+        keeping = Timekeeping(bench.kit)
+        await keeping.step()
+        await keeping.step()
+    told = [facts for event, facts in bench.said if event == "window opened"]
+    assert told == [{"window": "night", "key": "2026-11-22", "closes": "2026-11-23T06:00:00.000Z"}]
+    bench.pass_s(24 * HOUR_S)
+    await keeping.step()
+    rows = await bench.rows('SELECT window_name, "key" FROM occurrences ORDER BY "key"')
+    assert rows == [("night", "2026-11-22"), ("night", "2026-11-23")]
+
+
+async def test_a_job_wakes_when_its_time_has_come(bench: Bench) -> None:
+    keeping = Timekeeping(bench.kit)
+    await bench.receive(not_before_us=bench.clock.now_us() + 2_000_000)
+    await bench.estimate.step()
+    assert await bench.admit.step() == 0
+    assert await keeping.step() == 0
+    assert await keeping.due_in_s() == 2
+    bench.pass_s(2)
+    bench.woken.clear()
+    assert await keeping.step() == 1
+    assert "admit" in bench.woken
+    assert await bench.admit.step() == 1
+
+
+async def test_a_clock_that_was_put_back_starts_no_job_too_early(bench: Bench) -> None:
+    keeping = Timekeeping(bench.kit)
+    await bench.receive(not_before_us=bench.clock.now_us() + HOUR_US)
+    bench.pass_s(HOUR_S)
+    assert await keeping.step() == 1
+    bench.clock.jump(-HOUR_US)
+    await bench.estimate.step()
+    assert await bench.admit.step() == 0
+
+
+async def test_a_job_whose_deadline_passes_is_cancelled_with_the_reason_and_costs_nothing(
+    bench: Bench,
+) -> None:
+    keeping = Timekeeping(bench.kit)
+    await bench.disarm()
+    await bench.receive(deadline_us=bench.clock.now_us() + HOUR_US // 2)
+    await bench.receive()
+    await bench.estimate.step()
+    bench.pass_s(HOUR_S // 2)
+    assert await keeping.step() == 0, "at its very instant it may still be sent"
+    bench.pass_s(1)
+    await bench.arm()
+    assert await bench.admit.step() == 1, "nobody looked yet, and it is not admitted all the same"
+    bench.woken.clear()
+    assert await keeping.step() == 1
+    assert "publish" in bench.woken
+    assert await bench.rows("SELECT state, reason, cost_microusd FROM jobs WHERE id = 1") == [
+        (
+            "cancelled",
+            "cancelled: its deadline, 2026-11-22T14:30:00.000Z, passed before it could be sent",
+            0,
+        )
+    ]
+
+
+async def test_many_deadlines_pass_in_groups(bench: Bench) -> None:
+    keeping = Timekeeping(bench.kit)
+    await bench.receive(GROUP + 5, deadline_us=bench.clock.now_us() + 1)
+    bench.pass_s(1)
+    assert await keeping.step() == GROUP
+    assert "timekeeping" in bench.woken
+    assert await keeping.step() == 5
+
+
+async def test_what_runs_is_not_touched_by_its_deadline(bench: Bench) -> None:
+    keeping = Timekeeping(bench.kit)
+    await bench.admitted(deadline_us=bench.clock.now_us() + HOUR_US)
+    await bench.send()
+    bench.pass_s(2 * HOUR_S)
+    assert await keeping.step() == 0
+    assert await bench.states() == [("running", "submitted", "open")]
+
+
+async def test_without_anything_to_keep_it_looks_again_before_long(bench: Bench) -> None:
+    assert await Timekeeping(bench.kit).due_in_s() == LONGEST_SLEEP_S
