@@ -32,6 +32,8 @@ COMMANDS = {
     "wait": "wait",
     "results": "results",
     "cancel": "change",
+    "hold": "hold",
+    "release": "release",
     "resolve": "change",
     "edit": "edit",
     "rerun": "rerun",
@@ -60,6 +62,8 @@ ABOUT = {
     "wait": "Wait until jobs or whole batches have ended.",
     "results": "Show the counts of a job or a batch ('latest' works).",
     "cancel": "Cancel jobs that were not sent yet.",
+    "hold": "Keep jobs that were not sent yet from being sent.",
+    "release": "Let jobs go that were put on hold.",
     "resolve": "Settle a job in doubt, by what you found out.",
     "edit": "Change a waiting job.",
     "rerun": "Queue the same code once more.",
@@ -79,7 +83,19 @@ ABOUT = {
 
 #: How `nightshot --help` lists them; a command that is in none is listed at the end.
 GROUPS = {
-    "Jobs": ("submit", "status", "jobs", "show", "wait", "results", "cancel", "edit", "rerun"),
+    "Jobs": (
+        "submit",
+        "status",
+        "jobs",
+        "show",
+        "wait",
+        "results",
+        "cancel",
+        "hold",
+        "release",
+        "edit",
+        "rerun",
+    ),
     "Money": ("arm", "disarm", "estimate", "approve", "budget", "resolve", "audit", "reconcile"),
     "Installation": ("demo", "init", "run", "backends", "check", "config", "db", "doctor"),
 }
