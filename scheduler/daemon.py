@@ -263,7 +263,7 @@ class Daemon:
 def _is_idle(kit: Kit, tx: Tx) -> bool:
     now_us = kit.clock.now_us()
     next_us = tx.next_time_us()
-    if tx.ended_unpublished(1) or (next_us is not None and next_us <= now_us):
+    if tx.ended_unpublished(1) or tx.broken_needs(1) or (next_us is not None and next_us <= now_us):
         return False
     rules = {name: found for name in tx.waiting_backends() if (found := kit.rules.backend(name))}
     if any(tx.prices_will_come(name) for name, found in rules.items() if found.enabled):

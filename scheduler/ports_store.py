@@ -72,6 +72,9 @@ class IntakeTx(Protocol):
     def receive(self, batches: Sequence[ReceivedBatch]) -> list[Received]:
         """Make batches durable, each at most once by its ingest key; answers in the order given."""
 
+    def refused_needs(self, received: Sequence[ReceivedBatch]) -> dict[str, tuple[int | None, str]]:
+        """Batches, by their ingest key, whose `after` names no job or a broken one: line and sentence."""
+
 
 class EstimateTx(JobMoves, Protocol):
     def arming(self) -> ArmingRecord | None: ...

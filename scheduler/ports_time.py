@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from scheduler.core.waits import Before
 from scheduler.core.windows import Occurrence
 
 
@@ -19,6 +20,15 @@ class TimeTx(Protocol):
 
     def record_occurrence(self, occurrence: Occurrence, at_us: int) -> bool:
         """Note that a window opened; False: this opening was seen before."""
+
+    def broken_needs(self, limit: int) -> list[tuple[int, Before]]:
+        """Jobs that come after one which did not end as they asked, each with it."""
+
+    def close_needs(self, job_id: int) -> None:
+        """Such a job has been told."""
+
+    def needs_of(self, job_id: int) -> tuple[Before, ...]:
+        """What a job still waits for, the first few."""
 
     def put_on_hold(self, job_id: int, actor: str, reason: str, at_us: int) -> bool:
         """Keep a job that is not sent yet from being sent; False: it was sent, has ended, or is on hold."""

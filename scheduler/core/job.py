@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from scheduler.core.waits import Rule
+
 #: The words of the Coda API for `source_framework`.
 FRAMEWORKS = ("qiskit", "cirq", "pennylane", "braket", "pyquil", "cudaq", "openqasm3")
 #: Coda takes OpenQASM text only as `openqasm3`; we keep apart what the file really is, for the local reader.
@@ -20,6 +22,36 @@ MOST_RETRIES = 5
 SHOTS_DEFAULT = 100
 
 _REF = re.compile(r"(?P<batch>[1-9][0-9]{0,17})(?:\.(?P<ordinal>[1-9][0-9]{0,8}))?")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class JobRef:
+    """A job's name for people: batch number and 1-based place within it; ordinal None is the whole batch."""
+
+    batch: int
+    ordinal: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> JobRef | None:
+        found = _REF.fullmatch(text)
+        if not found:
+            return None
+        return cls(int(found["batch"]), int(found["ordinal"]) if found["ordinal"] else None)
+
+    def __str__(self) -> str:
+        return str(self.batch) if self.ordinal is None else f"{self.batch}.{self.ordinal}"
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """One entry of `after`: a job of the same document by its place, or a queued one by its number."""
+
+    rule: Rule
+    written: str
+    ordinal: int | None = None
+    ref: JobRef | None = None
+    #: Of the document, to be named when the job is not there.
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +79,7 @@ class JobSpec:
     not_before_us: int | None = None
     #: It is not sent after this.
     deadline_us: int | None = None
+    after: tuple[Earlier, ...] = ()
 
     def on(self, backend: str) -> JobSpec:
         """The same job on another backend. Written out, because `replace` takes seven times as long."""
@@ -68,6 +101,7 @@ class JobSpec:
             self.window,
             self.not_before_us,
             self.deadline_us,
+            self.after,
         )
 
 
@@ -83,24 +117,6 @@ class BatchSpec:
     @property
     def again(self) -> bool:
         return any(job.again for job in self.jobs)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class JobRef:
-    """A job's name for people: batch number and 1-based place within it; ordinal None is the whole batch."""
-
-    batch: int
-    ordinal: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> JobRef | None:
-        found = _REF.fullmatch(text)
-        if not found:
-            return None
-        return cls(int(found["batch"]), int(found["ordinal"]) if found["ordinal"] else None)
-
-    def __str__(self) -> str:
-        return str(self.batch) if self.ordinal is None else f"{self.batch}.{self.ordinal}"
 
 
 def job_label(batch_id: int, ordinal: int, batch_size: int) -> str:

@@ -58,7 +58,11 @@ class Before:
     @property
     def sentence(self) -> str:
         wanted = "complete" if self.rule is Rule.OK else "end"
-        return f"{self.label} is {self.state.value} and has to {wanted}"
+        return f"{self.label} is {self.word} and has to {wanted}"
+
+    @property
+    def word(self) -> str:
+        return self.state.value.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +139,12 @@ def _window_waits(terms: Terms, hours: Mapping[str, Hours], now_us: int) -> list
 def _dependency(terms: Terms) -> Wait:
     broken = [each for each in terms.before if each.rule.is_broken_by(each.state)]
     if broken:
-        named = ", ".join(f"{each.label} is {each.state.value}" for each in broken)
+        named = ", ".join(f"{each.label} is {each.word}" for each in broken)
         return Wait("dependency", f"{named}, and had to complete: this job is about to be cancelled")
     if terms.before:
-        return Wait("dependency", "; ".join(each.sentence for each in terms.before))
+        named = "; ".join(each.sentence for each in terms.before)
+        more = terms.waiting_on - len(terms.before)
+        return Wait("dependency", f"{named}; and {more} more" if more > 0 else named)
     others = "another job has" if terms.waiting_on == 1 else f"{terms.waiting_on} other jobs have"
     return Wait("dependency", f"{others} to end first")
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from scheduler.core.job import BatchSpec, JobSpec
 from scheduler.errors import SpecError
-from scheduler.intake import frameworks, headers, paths, text, wire
+from scheduler.intake import after, frameworks, headers, paths, text, wire
 from scheduler.intake.frameworks import FrameworkError
 from scheduler.intake.jobs import JobsReader
 from scheduler.intake.manifest import read_manifest
@@ -131,7 +131,14 @@ def _read_circuit(content: str, suffix: str, name: str, defaults: Defaults, cale
     if too_large:
         raise SpecError(too_large, file=file)
     job_name, source_name = paths.job_name(name), paths.source_name(name)
-    return spec_of(fields, header.code, framework, job_name, source_name, defaults, calendar)
+    job = spec_of(fields, header.code, framework, job_name, source_name, defaults, calendar)
+    (job,) = after.resolve(
+        [job],
+        lambda _job, entry: header.line_of(("after", entry)) or header.line_of(("after",)),
+        lambda _job, _entry, sentence: problems.add(header.line_of(("after",)), sentence),
+    )
+    problems.refuse_if_any()
+    return job
 
 
 def _mended(fields: Mapping[str, object]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from scheduler.core.job import OPENQASM, JobSpec
 from scheduler.errors import SpecError
-from scheduler.intake import frameworks, headers, paths, text, wire
+from scheduler.intake import after, frameworks, headers, paths, text, wire
 from scheduler.intake.formats import Path
 from scheduler.intake.frameworks import FrameworkError
 from scheduler.intake.manifest import Manifest
@@ -64,6 +64,8 @@ class JobsReader:
             jobs += self.read_chunk(start, chunk)
             if self.problems.full:
                 break
+        if not self.problems:
+            jobs = list(after.resolve(jobs, self.line_of_after, self.after_problem))
         self.problems.refuse_if_any()
         if self.manifest.alone:
             self.batch_name = jobs[0].name
@@ -118,6 +120,17 @@ class JobsReader:
 
     def problem(self, index: int, path: Path, sentence: str) -> None:
         self.problems.add(self.manifest.line_of(index, path), sentence)
+
+    def line_of_after(self, index: int, number: int) -> int | None:
+        # What all jobs share is written once, beside them.
+        return (
+            self.manifest.line_of(index, ("after", number))
+            or self.manifest.line_of(index, ("after",))
+            or self.manifest.line_of(None, ("after",))
+        )
+
+    def after_problem(self, index: int, number: int, sentence: str) -> None:
+        self.problems.add(self.line_of_after(index, number), sentence)
 
     def read_job(self, index: int, fields: wire.JobFields) -> JobSpec:
         """Return the job. Raises _WrongJob when there is something wrong with its circuit."""

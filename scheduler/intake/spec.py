@@ -10,6 +10,7 @@ from scheduler.core.job import SHOTS_DEFAULT, JobSpec
 from scheduler.core.money import Money
 from scheduler.core.windows import Hours
 from scheduler.intake import wire
+from scheduler.intake.after import entries
 from scheduler.intake.when import Calendar, read_terms
 
 
@@ -70,4 +71,5 @@ def spec_of(
         window=terms.window,
         not_before_us=terms.not_before_us,
         deadline_us=terms.deadline_us,
+        after=entries(fields.after) if fields.after else (),
     )

@@ -34,6 +34,7 @@ from scheduler.intake.lookout import Lookout
 from scheduler.intake.notes import Notes
 from scheduler.intake.owners import owner_test, user_name
 from scheduler.intake.problems import printable
+from scheduler.intake.receiving import receive
 from scheduler.intake.taking import SpoolPlan, Taken, mistake, read_claims
 from scheduler.ports import Kit
 from scheduler.rejected import put_aside, short_name
@@ -129,15 +130,19 @@ class Spool:
         batches = [each.batch for each in good if each.batch is not None]
         if not batches:
             return {}
+        files = {each.claim.key: printable(each.claim.name) for each in good}
         self.kit.wake("estimate")  # what it asks comes behind this in the store, and with its commit
         try:
-            received = await self.kit.store.write(lambda tx: tx.receive(batches))
+            received, refused = await self.kit.store.write(lambda tx: receive(tx, batches, files))
         except (ValueError, TypeError, OverflowError) as error:
             if len(good) > 1:
                 alone = [await self._receive([each]) for each in good]
                 return {key: answer for found in alone for key, answer in found.items()}
             good[0].batch, good[0].problem = None, mistake(self.kit, good[0].claim, "storing", error)
             return {}
+        for each in good:
+            if each.claim.key in refused:
+                each.batch, each.problem = None, refused[each.claim.key]
         return {answer.ingest_key: answer for answer in received}
 
     # ------------------------------------------------------------------------------------- in a thread

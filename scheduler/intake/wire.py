@@ -19,6 +19,7 @@ from scheduler.intake.when import FORM
 
 NAME_LENGTH_MAX = 200
 SHOTS_MAX = 1_000_000
+AFTER_MAX = 100
 
 # Names end in paths, terminals and pages: no separators, no control characters, nothing that reverses text.
 _LABEL = r"^[^\x00-\x1f\x7f-\x9f/\\\u2028-\u202e\u2066-\u2069]+$"
@@ -39,6 +40,7 @@ def _moment_text(value: object) -> object:
 
 
 Moment = Annotated[str, Field(pattern=_MOMENT), BeforeValidator(_moment_text)]
+EarlierText = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX + 4, pattern=_LABEL)]
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=_LABEL)]
 Tag = Annotated[str, Field(min_length=1, max_length=40, pattern=_LABEL)]
 
@@ -90,6 +92,11 @@ class JobFields(BaseModel):
     deadline: Moment = Field(
         "", description="It is not sent after: then it is cancelled. Written as not_before is."
     )
+    after: Annotated[list[EarlierText], Field(max_length=AFTER_MAX)] = Field(
+        [],
+        description="Jobs that have to complete first: names in this file, or numbers of queued ones (12.3). "
+        "With 'any:' before it, a job only has to end.",
+    )
     project: Label | None = Field(None, description="The project this belongs to, for reports.")
     tags: Annotated[list[Tag], Field(max_length=20)] = Field([], description="Words to find the job by.")
     again: bool = Field(False, description="Run a byte-identical file once more although it is still queued.")
@@ -101,7 +108,6 @@ FIELDS = tuple(JobFields.model_fields)
 NOT_YET = frozenset(
     (
         "value",
-        "after",
         "on_cap",
         "sweep",
         "notify",

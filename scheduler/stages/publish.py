@@ -32,6 +32,7 @@ class Publishing:
             return 0
         written, trouble = await asyncio.to_thread(self._write, ended)
         if written:
+            self.kit.wake("timekeeping")  # what has ended may break what comes after it
             await self._forget(written)
             await self._mark(written)
         if trouble is not None:

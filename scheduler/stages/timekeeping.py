@@ -62,7 +62,7 @@ class Timekeeping:
         if self._unseen(now_us):
             return 0.0
         due = [each.changes_us(now_us) for each in self.kit.rules.hours.values()]
-        due.append(await self.kit.store.read(lambda tx: tx.next_time_us()))
+        due.append(await self.kit.store.read(lambda tx: now_us if tx.broken_needs(1) else tx.next_time_us()))
         waits_s = [max(0.0, (each - now_us) / SECOND_US) for each in due if each is not None]
         return min([LONGEST_SLEEP_S, *waits_s])
 
@@ -79,4 +79,10 @@ class Timekeeping:
         for job_id, deadline_us in overdue:
             sentence = f"cancelled: its deadline, {iso(deadline_us)}, passed before it could be sent"
             ended += tx.move_job(job_id, JobEvent.CANCEL, now_us, sentence)
-        return _Kept(woken, ended, tuple(unseen), opened, GROUP in (woken, len(overdue)))
+        broken = tx.broken_needs(GROUP)
+        for job_id, before in broken:
+            sentence = f"cancelled: it comes after {before.label}, which is {before.word} and had to complete"
+            ended += tx.move_job(job_id, JobEvent.CANCEL, now_us, sentence)
+            tx.close_needs(job_id)
+        # Whoever comes after one of these is broken now as well.
+        return _Kept(woken, ended, tuple(unseen), opened, GROUP in (woken, len(overdue)) or bool(broken))

@@ -13,7 +13,7 @@ from scheduler.core.job import JobSpec
 from scheduler.core.lifecycle import JobState
 from scheduler.core.records import Received, ReceivedBatch
 from scheduler.core.waits import Parked
-from scheduler.store.moves import Moves
+from scheduler.store.needs import NeedRows
 from scheduler.store.schema import batches, circuits, job_events, jobs, parts
 
 _TOO_EARLY = Parked.TOO_EARLY.value
@@ -57,10 +57,11 @@ def job_row(
         "not_before_us": spec.not_before_us,
         "deadline_us": spec.deadline_us,
         "parked": _TOO_EARLY if spec.not_before_us is not None and spec.not_before_us > at_us else 0,
+        "waiting_on": 0,
     }
 
 
-class Intake(Moves):
+class Intake(NeedRows):
     def receive(self, batches_in: Sequence[ReceivedBatch]) -> list[Received]:
         known = self._known(batches_in)
         twins = self._open_twins(batches_in)
@@ -110,11 +111,13 @@ class Intake(Moves):
                 rows.append(
                     job_row(next(job_ids), batch_id, ordinal, spec, sha, batch.user, batch.received_us)
                 )
+        needs = self.count_needs(fresh, rows)
         self._run(_BATCHES, [_batch_row(i, b) for i, b in zip(batch_ids, fresh, strict=True)])
         self.insert_ignoring(circuits, [{"sha256": sha, "code": code} for sha, code in codes.items()])
         self._run(_JOBS, rows)
         self._run(_PARTS, [{"job_id": r["id"], "ordinal": 1, "shots": r["shots"]} for r in rows])
         self._run(_EVENTS, [_received_event(row) for row in rows])
+        self.insert_needs(needs)
         return list(batch_ids)
 
 

@@ -33,6 +33,7 @@ from scheduler.core.lifecycle import (
     job_states_before,
 )
 from scheduler.store.compiled import NO_VALUES, Answer, Values, driver_of, run
+from scheduler.store.later import tell_later_jobs
 from scheduler.store.schema import job_events, jobs, pauses, sequences
 
 
@@ -147,6 +148,8 @@ class Moves:
         if self._run(_MOVE_ONE[event], values).rowcount != 1:
             return False
         self.note((job_id,), at_us, event, sentence)
+        if targets_of(event) in JOB_ENDED:
+            tell_later_jobs(self._run, job_id, targets_of(event))
         return True
 
     def move_jobs(self, job_ids: Sequence[int], event: JobEvent, sentence: str) -> list[int]:

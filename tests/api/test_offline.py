@@ -38,6 +38,8 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "arm": [{"night": "7.50", "reason": "r"}, {"night": "7.50", "once": True}, {"night": "x"}],
     "disarm": [{"reason": "r"}],
     "cancel": [{"jobs": ["1.4"]}, {"jobs": ["1.1"]}, {"jobs": ["8"]}],
+    "hold": [{"jobs": ["1.4"], "reason": "r"}, {"jobs": ["1.1"], "reason": "r"}, {"jobs": ["1.4"]}],
+    "release": [{"jobs": ["1.4"], "reason": "r"}, {"jobs": ["8"]}],
     "resolve": [
         {"job": "1.2", "as": "written-off", "reason": "r"},
         {"job": "1.1", "as": "not-sent", "reason": "r"},

@@ -6,8 +6,9 @@ from dataclasses import fields, replace
 
 import pytest
 
-from scheduler.core.job import BatchSpec, JobRef, JobSpec, job_label
+from scheduler.core.job import BatchSpec, Earlier, JobRef, JobSpec, job_label
 from scheduler.core.rules import BackendRules
+from scheduler.core.waits import Rule
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,7 @@ def test_a_job_on_another_backend_is_the_same_in_everything_else() -> None:
         window="night",
         not_before_us=3,
         deadline_us=4,
+        after=(Earlier(Rule.OK, "calibrate", 1),),
     )
     # A field that nobody gives a value here could get lost unseen.
     assert [f.name for f in fields(job) if getattr(job, f.name) == f.default] == []

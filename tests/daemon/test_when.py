@@ -79,3 +79,64 @@ def test_a_zone_that_does_not_exist_stops_the_start_with_file_and_line(tmp_path:
     refused = Daemon(tmp_path / "home", config=config).ask("run", "--until-idle")
     assert refused.returncode == 78
     assert "nightshot.toml:4: windows.night.timezone: no time zone is called 'Europe/Berln'" in refused.stderr
+
+
+CHAIN = """\
+backend = "simulator"
+[[jobs]]
+name = "last"
+after = ["any:broken", "middle"]
+circuit = "ghz.qasm"
+[[jobs]]
+name = "middle"
+after = ["first"]
+circuit = "ghz.qasm"
+[[jobs]]
+name = "first"
+circuit = "ghz.qasm"
+[[jobs]]
+name = "broken"
+code = "OPENQASM 3.0; qubit q; bit c; bogus q; c = measure q;"
+[[jobs]]
+name = "never"
+after = ["broken"]
+circuit = "ghz.qasm"
+"""
+
+
+def test_a_file_of_jobs_runs_in_the_order_it_asks_for(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "home")
+    daemon.drop("ghz.qasm", qasm(2))
+    daemon.drop("chain.toml", CHAIN)
+    assert daemon.run_until_idle() == 0
+    found = listed(daemon)
+    assert {name: job["state"] for name, job in found.items()} == {
+        "first": "completed",
+        "middle": "completed",
+        "last": "completed",
+        "broken": "rejected",
+        "never": "cancelled",
+    }
+    ended = {name: job["ended_at"] for name, job in found.items()}
+    assert ended["first"] <= ended["middle"] <= ended["last"]
+    broken = found["broken"]["job"]
+    assert (
+        found["never"]["reason"]
+        == f"cancelled: it comes after {broken}, which is rejected and had to complete"
+    )
+
+
+def test_a_file_that_comes_after_no_job_is_put_aside_with_the_reason(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "home") as daemon:
+        daemon.drop(
+            "a.qasm",
+            qasm(2).replace("OPENQASM", '// /// nightshot\n// after = ["4711"]\n// ///\nOPENQASM', 1),
+        )
+        daemon.drop("b.qasm", qasm(1))
+        daemon.until(lambda: daemon.states() == {"completed": 1}, "the good one is completed")
+        daemon.until(lambda: daemon.whys, "the other one is refused")
+        (why,) = daemon.whys.values()
+        assert "a.qasm:3: after: there is no job 4711" in why
+        refused = daemon.ask("submit", str(next(daemon.home.rejected.glob("a.qasm"))))
+        assert refused.returncode == 65
+        assert "a.qasm:3: after: there is no job 4711" in refused.stderr

@@ -437,7 +437,7 @@ LIMITS = [
         "a.json",
         "{" + ",".join(f'"k{n}": 1' for n in range(99)) + "}",
         Defaults(),
-        "99 fields; a job has at most 17",
+        "99 fields; a job has at most 18",
     ),
 ]
 

@@ -136,9 +136,13 @@ VALUES += [[], ["a"], [""], ["a", 3], ["x" * 41], ["a"] * 20, ["a"] * 21, {}, {"
 #: Which windows are configured no schema can know: here all that is asked for.
 HOURS = Hours("any", time(22), time(6), UTC)
 DEFAULTS = Defaults(hours={value: HOURS for value in VALUES if isinstance(value, str)})
-OPTIONS = [field for field in FIELDS if field not in ("code", "circuit")]
+OPTIONS = [field for field in FIELDS if field not in ("code", "circuit", "after")]
 DOCUMENTS: list[Any] = [{"code": CODE, field: value} for field in OPTIONS for value in VALUES]
 DOCUMENTS += [{"code": CODE, field: 1} for field in [*sorted(NOT_YET), "shotz", "user", "count"]]
+#: Which names are jobs of the file no schema can know either: numbers of queued ones.
+AFTERS: list[Any] = [[], ["12"], ["any:12.3", "ok:7"], [""], [3], [None], [["12"]], "12", 3, None, True, {}]
+AFTERS += [["a/b"], [str(n) for n in range(1, 101)], [str(n) for n in range(1, 102)], ["x" * 205]]
+DOCUMENTS += [{"code": CODE, "after": value} for value in AFTERS]
 DOCUMENTS += [{}, [], 3, None, {"code": ""}, {"code": 3}, {"code": CODE, "circuit": "a.qasm"}]
 DOCUMENTS += [
     {"jobs": jobs} for jobs in ([], {}, [3], [{"code": CODE}], [{"code": CODE}, {"code": CODE, "cap": 1}])

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, time
 
+from scheduler.core.job import Earlier
+from scheduler.core.lifecycle import JobEvent
+from scheduler.core.records import ReceivedBatch
+from scheduler.core.task import Unknown
 from scheduler.core.timing import to_datetime
+from scheduler.core.waits import Rule
 from scheduler.core.windows import Hours
 from scheduler.stages.timekeeping import GROUP, LONGEST_SLEEP_S, Timekeeping
-from tests.support.bench import Bench, MakeBench
+from tests.support.bench import DONE, Bench, MakeBench
+from tests.support.stores import make_batch, make_spec
 
 HOUR_S = 3600
 HOUR_US = HOUR_S * 1_000_000
@@ -147,3 +153,89 @@ async def test_what_runs_is_not_touched_by_its_deadline(bench: Bench) -> None:
 
 async def test_without_anything_to_keep_it_looks_again_before_long(bench: Bench) -> None:
     assert await Timekeeping(bench.kit).due_in_s() == LONGEST_SLEEP_S
+
+
+# ------------------------------------------------------------------------------- jobs that come after others
+
+
+def chain(length: int, rule: Rule = Rule.OK) -> ReceivedBatch:
+    """Each comes after the one before it."""
+    afters = [(Earlier(rule, f"job {n}", n),) if n else () for n in range(length)]
+    return make_batch(*(make_spec(f"job {n}", after=after) for n, after in enumerate(afters, 1)))
+
+
+async def receive_chain(bench: Bench, length: int, rule: Rule = Rule.OK) -> None:
+    await bench.store.write(lambda tx: tx.receive([chain(length, rule)]) and None)
+    await bench.estimate.step()
+
+
+async def kept(bench: Bench) -> None:
+    """Until nothing is left to be told."""
+    keeping = Timekeeping(bench.kit)
+    while await keeping.step():
+        pass
+
+
+async def test_a_chain_runs_in_its_order(bench: Bench) -> None:
+    await receive_chain(bench, 3)
+    for done in range(3):
+        assert await bench.admit.step() == 1
+        bench.provider.reports.append(DONE)
+        await bench.send()
+        bench.pass_s(60)
+        await bench.poll.step()
+        await bench.looked()
+        await bench.settle.step()
+        states = [job for job, _, _ in await bench.states()]
+        assert states == ["completed"] * (done + 1) + ["waiting"] * (2 - done)
+    assert len(bench.provider.sent) == 3
+
+
+async def test_behind_a_job_that_was_cancelled_the_whole_chain_is_cancelled_and_says_why(
+    bench: Bench,
+) -> None:
+    await receive_chain(bench, 4)
+    now_us = bench.clock.now_us()
+    await bench.store.write(lambda tx: tx.move_job(1, JobEvent.CANCEL, now_us, "cancelled by ada") and None)
+    assert await Timekeeping(bench.kit).due_in_s() == 0
+    await kept(bench)
+    assert await bench.rows("SELECT state, reason FROM jobs ORDER BY id") == [
+        ("cancelled", "cancelled by ada"),
+        ("cancelled", "cancelled: it comes after 1.1, which is cancelled and had to complete"),
+        ("cancelled", "cancelled: it comes after 1.2, which is cancelled and had to complete"),
+        ("cancelled", "cancelled: it comes after 1.3, which is cancelled and had to complete"),
+    ]
+    assert await bench.admit.step() == 0
+    assert "publish" in bench.woken
+    assert bench.provider.sent == []
+
+
+async def test_where_any_end_is_enough_the_next_one_starts(bench: Bench) -> None:
+    await receive_chain(bench, 2, Rule.ANY)
+    now_us = bench.clock.now_us()
+    await bench.store.write(lambda tx: tx.move_job(1, JobEvent.CANCEL, now_us, "cancelled by ada") and None)
+    await kept(bench)
+    assert await bench.admit.step() == 1
+
+
+async def test_a_job_in_doubt_has_not_ended(bench: Bench) -> None:
+    await receive_chain(bench, 2, Rule.ANY)
+    bench.provider.outcomes.append(Unknown("502"))
+    assert await bench.admit.step() == 1
+    await bench.send()
+    await kept(bench)
+    assert [job for job, _, _ in await bench.states()] == ["in_doubt", "waiting"]
+    assert await bench.admit.step() == 0
+
+
+async def test_a_long_chain_breaks_group_by_group(bench: Bench) -> None:
+    first = make_spec("first")
+    others = [make_spec(f"job {n}", after=(Earlier(Rule.OK, "first", 1),)) for n in range(GROUP + 5)]
+    await bench.store.write(lambda tx: tx.receive([make_batch(first, *others)]) and None)
+    now_us = bench.clock.now_us()
+    await bench.store.write(lambda tx: tx.move_job(1, JobEvent.CANCEL, now_us, "cancelled by ada") and None)
+    keeping = Timekeeping(bench.kit)
+    assert await keeping.step() == GROUP
+    assert "timekeeping" in bench.woken
+    assert await keeping.step() == 5
+    assert await keeping.step() == 0

@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import event
 
 from scheduler.core.admission import BackendLoad
-from scheduler.core.lifecycle import AttemptState, JobState
+from scheduler.core.job import Earlier
+from scheduler.core.lifecycle import AttemptState, JobEvent, JobState
+from scheduler.core.waits import Rule
 from scheduler.store.engine import SqliteStore
 from scheduler.store.postgres import PostgresStore
 from scheduler.store.tx import StoreTx
@@ -54,6 +56,11 @@ WANTED: dict[str, tuple[Callable[[StoreTx], Any], set[str]]] = {
     "sleepers": (lambda tx: tx.wake_sleepers(LATER_US, 50), {"ix_jobs_asleep"}),
     "overdue": (lambda tx: tx.overdue_jobs(LATER_US, 50), {"ix_jobs_deadline"}),
     "next time": (lambda tx: tx.next_time_us(), {"ix_jobs_asleep", "ix_jobs_deadline"}),
+    "broken needs": (lambda tx: tx.broken_needs(50), {"ix_job_needs_broken"}),
+    "an end": (
+        lambda tx: tx.move_job(HISTORY + 1, JobEvent.CANCEL, LATER_US, "it is told"),
+        {"ix_job_needs_open"},
+    ),
     "open twins": (lambda tx: tx.receive([make_batch()]), {"ix_batches_open"}),
     "batch counts": (lambda tx: tx.latest_batches(3), {"ix_jobs_batch_state"}),
 }
@@ -91,6 +98,12 @@ def park(tx: StoreTx) -> None:
     tx.receive([make_batch(*(make_spec(f"early {n}", not_before_us=LATER_US * 2 + n) for n in range(40)))])
     late = [make_spec(f"late {n}", deadline_us=LATER_US * 2 + n, window="noon") for n in range(40)]
     tx.receive([make_batch(*late)])
+    after = [make_spec(f"after {n}", after=(Earlier(Rule.OK, "1", 1),) if n else ()) for n in range(40)]
+    tx.receive([make_batch(*after)])
+    execute(
+        "INSERT INTO job_needs (job_id, before_id, rule, state)"
+        f" SELECT id, id - 1, 'ok', 'met' FROM jobs WHERE id BETWEEN 2 AND {HISTORY}"
+    )(tx)
     execute("UPDATE jobs SET estimate_microusd = 5 WHERE state = 'waiting' AND estimate_microusd IS NULL")(tx)
     receive_jobs(tx, 5)
 
@@ -126,7 +139,7 @@ async def test_every_question_of_the_hot_path_is_answered_by_its_index(
     for what, (ask, indexes) in WANTED.items():
         plan = await store.write(lambda tx, a=ask: plans_of(tx, a))
         lacking = {name for name in indexes if name not in plan}
-        walked = [table for table in ("jobs", "attempts") if walks_all_of(table, plan)]
+        walked = [table for table in ("jobs", "attempts", "job_needs") if walks_all_of(table, plan)]
         if lacking or walked:
             wrong.append(f"{what}: without {lacking or 'nothing'}, all of {walked or 'nothing'}\n{plan}")
     assert wrong == [], "\n\n".join(wrong)

@@ -50,8 +50,8 @@ async def cancel(desk: Desk, caller: Caller, args: CancelArgs) -> ChangedView:
                 _cancel(desk, tx, tx.job_record(job_id), f"cancelled by {caller.user}", changed, unchanged)
 
     await desk.kit.store.write(work)
-    desk.kit.wake("publish")
-    desk.kit.wake("submit")
+    for stage in ("publish", "submit", "timekeeping", "admit"):
+        desk.kit.wake(stage)
     return {"as_of": iso(desk.now_us()), "changed": changed, "unchanged": unchanged}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -126,6 +127,9 @@ def _gates(desk: Desk, tx: Tx, job: JobRecord) -> tuple[Gate, ...]:
         return (Gate("backend-offline", f"no provider is configured for {job.backend}: {fix}"),)
     (load,) = tx.fill_loads([BackendLoad(job.backend, rules.paid, rules.slots)])
     candidate = tx.candidate_of(job.job_id)
+    if candidate.terms.waiting_on:
+        terms = replace(candidate.terms, before=tx.needs_of(job.job_id))
+        candidate = replace(candidate, terms=terms)
     purse = purse_for(tx, [candidate], desk.kit.rules, now_us)
     house = desk.kit.rules
     gates = closed_gates(candidate, load, purse, house.doubt_limits, now_us, house.hours)

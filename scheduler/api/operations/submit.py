@@ -13,6 +13,8 @@ from scheduler.core.timing import iso
 from scheduler.core.views import RefusedDocument, SubmittedBatch, SubmitView
 from scheduler.errors import SpecError
 from scheduler.intake.document import read_document
+from scheduler.intake.problems import printable
+from scheduler.intake.receiving import receive
 
 
 class Document(Args):
@@ -37,6 +39,7 @@ async def submit(desk: Desk, caller: Caller, args: SubmitArgs) -> SubmitView:
     attached = {posixpath.normpath(d.name): d for d in args.documents if d.attachment}
     refused: list[RefusedDocument] = []
     batches: list[ReceivedBatch] = []
+    names: dict[str, str] = {}
     now_us = desk.now_us()
 
     def circuit(name: str) -> bytes:
@@ -55,17 +58,21 @@ async def submit(desk: Desk, caller: Caller, args: SubmitArgs) -> SubmitView:
             refused.append({"name": document.name, "why": str(problem)})
             continue
         key = f"socket-{now_us:016x}{secrets.token_hex(6)}"
+        names[key] = printable(document.name)
         batches.append(ReceivedBatch(key, spec, caller.user, "socket", now_us))
     accepted: list[SubmittedBatch] = []
     if batches:
-        received = await desk.kit.store.write(lambda tx: tx.receive(batches))
+        received, problems = await desk.kit.store.write(lambda tx: receive(tx, batches, names))
+        refused += [{"name": names[key], "why": str(problem)} for key, problem in problems.items()]
         desk.kit.wake("estimate")
-        for batch, answer in zip(batches, received, strict=True):
+        specs = {batch.ingest_key: batch.spec for batch in batches}
+        for answer in received:
+            spec = specs[answer.ingest_key]
             accepted.append(
                 {
                     "batch": answer.batch_id,
-                    "name": batch.spec.name,
-                    "jobs": len(batch.spec.jobs),
+                    "name": spec.name,
+                    "jobs": len(spec.jobs),
                     "duplicate_of": answer.batch_id if answer.duplicate else None,
                 }
             )
