@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.job import BatchSpec
+from scheduler.core.timing import iso
 from scheduler.errors import TryAgain
 from scheduler.intake.claims import claim_file, claim_with_circuits, left_behind
 from scheduler.intake.owners import user_name
@@ -62,6 +63,25 @@ async def test_died_between_transaction_and_move(open_spool: OpenHouse, name: by
         assert house.whys == {}
         assert house.nothing_is_claimed
         assert len(list(house.home.queue.iterdir())) == 1
+
+
+async def test_a_deadline_that_passed_since_the_crash_refuses_no_file_that_is_queued_already(
+    open_spool: OpenHouse,
+) -> None:
+    claimed_us = int(KEY[:16], 16)
+    deadline = iso(claimed_us + 3_600_000_000)
+    async with open_spool() as house:
+        assert house.spool.kit.clock.now_us() > claimed_us + 3_600_000_000
+        house.drop(b"a.qasm", qasm(1, deadline=f'"{deadline}"'))
+        claim_file(house.home.inbox, "a.qasm", house.home.claimed, KEY)
+        assert await receive(house) == 1
+    async with open_spool() as house:
+        await house.settle()
+        assert house.whys == {}
+        assert len(house.names(house.home.queue)) == 1
+        house.drop(b"b.qasm", qasm(2, deadline=f'"{deadline}"'))
+        await house.settle()
+        assert "is over" in house.whys["b.qasm"], "what comes now is judged by now"
 
 
 async def test_died_while_a_batch_was_claimed(open_spool: OpenHouse) -> None:
