@@ -18,9 +18,10 @@ from scheduler.clock import SystemClock
 from scheduler.core.admission import DoubtLimits
 from scheduler.core.alarms import AlarmRules
 from scheduler.core.breaker import BreakerRules
+from scheduler.core.caps import Period
 from scheduler.core.roles import Role, Roles
 from scheduler.core.rules import BackendRules, Rules
-from scheduler.core.spending import SpendingRules
+from scheduler.core.spending import NIGHT_CAP, SpendingRules
 from scheduler.core.timing import SECOND_US, PollPace
 from scheduler.credentials import secret_reader
 from scheduler.home import Home
@@ -75,10 +76,12 @@ def rules_of(settings: Settings, providers: Mapping[str, Provider]) -> Rules:
             enabled=settings.backend(name).enabled,
         )
 
+    hours = hours_of(settings.windows, settings.time.timezone)
     return Rules(
         backend=backend,
         zone=zoneinfo.ZoneInfo(settings.time.timezone),
-        hours=hours_of(settings.windows, settings.time.timezone),
+        hours=hours,
+        night_hours=hours.get(NIGHT_CAP),
         doubt_limits=DoubtLimits(settings.breaker.doubts, settings.breaker.doubt_exposure.microusd),
         poll_pace=PollPace(settings.poll.min_interval_s, settings.poll.max_interval_s),
         quote_ttl_us=int(settings.quote.ttl_s * SECOND_US),
@@ -90,8 +93,12 @@ def rules_of(settings: Settings, providers: Mapping[str, Provider]) -> Rules:
 
 def spending_rules(settings: Settings) -> SpendingRules:
     overage = OveragePolicy(Overage(settings.overage.policy), settings.overage.up_to.microusd)
+    night = hours_of(settings.windows, settings.time.timezone).get(NIGHT_CAP)
+    caps = [cap.cap(name, settings.time.timezone) for name, cap in settings.caps.items()]
     return SpendingRules(
-        caps=tuple(cap.cap(name, settings.time.timezone) for name, cap in settings.caps.items()),
+        caps=tuple(
+            dataclasses.replace(cap, hours=night) if cap.period is Period.NIGHT else cap for cap in caps
+        ),
         overage=partial(decide_overage, (overage,)),
         cents_per_credit=settings.credits.cents_per_credit,
         quote_tolerance_ppm=ppm_of(settings.quote.tolerance),

@@ -14,6 +14,7 @@ from scheduler.core.windows import DAYS, Hours
 from scheduler.errors import SettingsError
 from scheduler.home import Home
 from scheduler.settings import Loaded, load_settings
+from scheduler.stages.purse import night_cap
 
 Load = Callable[..., Loaded]
 NIGHT = '[windows.night]\nopen = "22:00"\nclose = "06:00"\n'
@@ -80,3 +81,18 @@ def test_what_is_no_window_is_refused_by_name_with_its_line(
         load(text)
     assert place in str(refused.value)
     assert says in str(refused.value)
+
+
+def test_hours_called_night_are_those_of_every_cap_a_night(load: Load) -> None:
+    cap = '[caps.NAME]\nmeasure = "shots"\nperiod = "PERIOD"\nlimit = 5\n'
+    caps = cap.replace("NAME", "a").replace("PERIOD", "night") + cap.replace("NAME", "b").replace(
+        "PERIOD", "day"
+    )
+    settings = load(NIGHT + caps).settings
+    rules = rules_of(settings, {})
+    assert rules.night_hours == rules.hours["night"]
+    assert {each.name: each.hours for each in rules.spending.caps} == {"a": rules.hours["night"], "b": None}
+    assert night_cap(1, rules).hours == rules.hours["night"]
+    other = rules_of(load(NIGHT.replace("night]", "weekend]") + caps).settings, {})
+    assert other.night_hours is None
+    assert night_cap(1, other).hours is None

@@ -16,8 +16,9 @@ from functools import lru_cache
 
 from scheduler.core.money import LARGEST_MICRO, Credits, Money, NotMoney
 from scheduler.core.timing import to_datetime, to_us
+from scheduler.core.windows import Hours, night_at
 
-_NOON, _MIDNIGHT = time(12), time(0)
+_MIDNIGHT = time(0)
 _DAY = timedelta(days=1)
 
 
@@ -58,6 +59,8 @@ class Cap:
     of: str | None = None
     #: The zone its days and months are counted in; Coda's credits reset at 00:00 UTC.
     zone: tzinfo = UTC
+    #: The hours its nights go by; None is noon to noon.
+    hours: Hours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +152,17 @@ def _latest_begun(now_us: int, at: time, zone: tzinfo) -> date:
 
 
 @lru_cache(maxsize=256)  # every job of a pass asks about the same instant
-def period_of(period: Period, now_us: int, zone: tzinfo) -> tuple[str, int | None]:
+def period_of(
+    period: Period, now_us: int, zone: tzinfo, hours: Hours | None = None
+) -> tuple[str, int | None]:
     """The name of the occurrence that `now_us` is in, and the instant when the next one begins.
 
-    A night is noon to noon as in `timing.night_of`; its name is the local date of its first noon.
+    A night is as in `windows.night_at`: noon to noon, or from close to close of its hours.
     """
     match period:
         case Period.NIGHT:
-            first = _latest_begun(now_us, _NOON, zone)
-            return first.isoformat(), _begins_us(first + _DAY, _NOON, zone)
+            night = night_at(now_us, zone, hours)
+            return night.key, night.closes_us
         case Period.DAY:
             day = _latest_begun(now_us, _MIDNIGHT, zone)
             return day.isoformat(), _begins_us(day + _DAY, _MIDNIGHT, zone)
@@ -175,7 +180,7 @@ def window_of(cap: Cap, spender: Spender, now_us: int) -> Window | None:
     who = spender.named(cap.scope)
     if who is None or (cap.of is not None and cap.of != who):
         return None
-    when, resets_us = period_of(cap.period, now_us, cap.zone)
+    when, resets_us = period_of(cap.period, now_us, cap.zone, cap.hours)
     if cap.period is Period.JOB:
         when = str(spender.job)
     period = f"{cap.period}:{when}" if when else str(cap.period)

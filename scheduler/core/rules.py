@@ -10,8 +10,8 @@ from scheduler.core.admission import DoubtLimits
 from scheduler.core.breaker import BreakerRules
 from scheduler.core.money import MICRO
 from scheduler.core.spending import SpendingRules
-from scheduler.core.timing import SECOND_US, PollPace
-from scheduler.core.windows import Hours
+from scheduler.core.timing import SECOND_US, Night, PollPace
+from scheduler.core.windows import Hours, night_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Rules:
     zone: tzinfo = UTC
     #: Opening hours by name; a job that asks for hours that are not here waits.
     hours: Mapping[str, Hours] = field(default_factory=dict)
+    #: The hours that a night's cap, and arming for a night, go by; None is noon to noon.
+    night_hours: Hours | None = None
     doubt_limits: DoubtLimits = field(default_factory=lambda: DoubtLimits(3, 10 * MICRO))
     spending: SpendingRules = field(default_factory=SpendingRules)
     breaker: BreakerRules = field(default_factory=BreakerRules)
@@ -53,3 +55,7 @@ class Rules:
     #: How long after its intent an attempt may still be sent; a suspended machine wakes up too late.
     send_within_us: int = 60 * SECOND_US
     submit_concurrency: int = 32
+
+    def night(self, now_us: int) -> Night:
+        """The night that what is spent now belongs to."""
+        return night_at(now_us, self.zone, self.night_hours)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 
-from scheduler.core.timing import night_name, to_datetime, to_us
+from scheduler.core.timing import Night, night_name, night_of, to_datetime, to_us
 
 #: As they are written in `days`, Monday first as Python counts.
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -138,6 +138,21 @@ def _occurrence(hours: Hours, now_us: int) -> Occurrence | None:
 @lru_cache(maxsize=256)
 def _next(hours: Hours, now_us: int) -> Occurrence | None:
     return next((found for found in hours.since(now_us) if found.opens_us > now_us), None)
+
+
+def night_at(now_us: int, zone: tzinfo, hours: Hours | None) -> Night:
+    """The night that what is spent now belongs to: local noon to noon, or as `hours` say.
+
+    With hours a night lasts from the close before to its own, and is named by the date on which it opens: the
+    afternoon belongs to the night that comes. Nights follow each other without gap or overlap.
+    """
+    found = None if hours is None else _closes_next(hours, now_us)
+    return night_of(now_us, zone) if found is None else Night(found.key, found.opens_us, found.closes_us)
+
+
+@lru_cache(maxsize=256)
+def _closes_next(hours: Hours, now_us: int) -> Occurrence | None:
+    return next((found for found in hours.since(now_us) if now_us < found.closes_us), None)
 
 
 def open_windows(hours: Mapping[str, Hours], now_us: int) -> tuple[str, ...]:

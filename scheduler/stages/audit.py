@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from scheduler.core.audit import AuditReport, AuditVerdict
-from scheduler.core.timing import SECOND_US, night_of
+from scheduler.core.timing import SECOND_US
 from scheduler.ports import Kit
 
 HOUR_US = 3600 * SECOND_US
@@ -33,7 +33,7 @@ class Auditing:
     async def step(self) -> int:
         """Audit when it is due; returns how many sentences are broken."""
         now_us = self.kit.clock.now_us()
-        opens_us = night_of(now_us, self.kit.rules.zone).closes_us
+        opens_us = self._next_night_us(now_us)
         night_is_near = opens_us - BEFORE_NIGHT_US <= now_us and self._night_us != opens_us
         if now_us < self._next_us and not night_is_near:
             return 0
@@ -43,10 +43,16 @@ class Auditing:
         self._next_us = now_us + HOUR_US
         return len(report.findings)
 
+    def _next_night_us(self, now_us: int) -> int:
+        """When the hours of the next night open; without hours, when it begins."""
+        hours = self.kit.rules.night_hours
+        following = None if hours is None else hours.next(now_us)
+        return self.kit.rules.night(now_us).closes_us if following is None else following.opens_us
+
     async def due_in_s(self) -> float | None:
         """Seconds until the next audit is due."""
         now_us = self.kit.clock.now_us()
-        opens_us = night_of(now_us, self.kit.rules.zone).closes_us
+        opens_us = self._next_night_us(now_us)
         near_us = opens_us - BEFORE_NIGHT_US
         due_us = self._next_us if self._night_us == opens_us else min(self._next_us, near_us)
         return max(0.0, (due_us - now_us) / SECOND_US)

@@ -9,7 +9,6 @@ from scheduler.core.caps import Cap, Measure, Period, Scope, Spender, Window, wi
 from scheduler.core.records import ArmingRecord
 from scheduler.core.rules import Rules
 from scheduler.core.spending import NIGHT_CAP, Funds
-from scheduler.core.timing import night_of
 from scheduler.errors import ImpossibleArrow
 from scheduler.ports_store import FundsTx
 
@@ -17,7 +16,15 @@ _ANYBODY = Spender("", None, "", 0, 0)
 
 
 def night_cap(limit_microusd: int | None, rules: Rules) -> Cap:
-    return Cap(NIGHT_CAP, Measure.COST, Scope.EVERYONE, Period.NIGHT, limit_microusd, zone=rules.zone)
+    return Cap(
+        NIGHT_CAP,
+        Measure.COST,
+        Scope.EVERYONE,
+        Period.NIGHT,
+        limit_microusd,
+        zone=rules.zone,
+        hours=rules.night_hours,
+    )
 
 
 def night_window(rules: Rules, now_us: int, limit_microusd: int | None = 0) -> Window:
@@ -32,7 +39,7 @@ def armed_tonight(arming: ArmingRecord | None, rules: Rules, now_us: int) -> boo
     """Whether anything paid may be sent; a limit of 0 is nothing, not even what is priced at $0.00."""
     if arming is None or not arming.night_limit_microusd:
         return False
-    return arming.once_night in (None, night_of(now_us, rules.zone).key)
+    return arming.once_night in (None, rules.night(now_us).key)
 
 
 def caps_in_force(arming: ArmingRecord | None, rules: Rules) -> tuple[Cap, ...]:

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from scheduler.core.caps import Period, period_of
-from scheduler.core.timing import to_datetime, to_us
-from scheduler.core.windows import DAYS, Hours, first_instant_us, open_occurrences, open_windows
+from scheduler.core.timing import night_of, to_datetime, to_us
+from scheduler.core.windows import DAYS, Hours, first_instant_us, night_at, open_occurrences, open_windows
 
 BERLIN, NEW_YORK, LORD_HOWE = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), "Australia/Lord_Howe"
 MINUTE_US = 60_000_000
@@ -205,6 +205,56 @@ def test_a_night_has_a_name_for_people() -> None:
     found = hours("22:00", "06:00").occurrence(us("2026-11-22T23:00Z"))
     assert found is not None
     assert found.name == "Sun 22 → Mon 23 Nov"
+
+
+NIGHTS = ["22:00 06:00", "20:00 08:00", "01:00 05:00", "02:30 03:15", "02:10 02:50", "23:00 02:30"]
+
+
+@pytest.mark.parametrize("days", ["", "mon tue wed thu fri", "sun"])
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", LORD_HOWE])
+@pytest.mark.parametrize("spoken", NIGHTS)
+def test_nights_by_hours_follow_each_other_without_gap_or_overlap(spoken: str, zone: str, days: str) -> None:
+    window = hours(*spoken.split(), zone, days)
+    now_us = us("2026-01-01T00:00Z")
+    keys: list[str] = []
+    while now_us < us("2027-01-10T00:00Z"):
+        night = night_at(now_us, UTC, window)
+        occurrence = window.on(date.fromisoformat(night.key))
+        assert occurrence is not None
+        assert (occurrence.opens_us, occurrence.closes_us) == (night.opens_us, night.closes_us)
+        # From the close before to its own it is this night, and the caps say the same.
+        for instant_us in (now_us, (now_us + night.closes_us) // 2, night.closes_us - 1):
+            assert night_at(instant_us, UTC, window) == night
+            found = period_of(Period.NIGHT, instant_us, UTC, window)
+            assert found == (night.key, night.closes_us)
+        keys.append(night.key)
+        now_us = night.closes_us
+    assert keys == sorted(set(keys)), "no date has two nights"
+    assert len(keys) >= 52
+
+
+@pytest.mark.parametrize(
+    ("now", "key", "ends"),
+    [
+        ("2026-10-24T15:00Z", "2026-10-24", "2026-10-25T05:00Z"),  # the afternoon before
+        ("2026-10-24T23:30Z", "2026-10-24", "2026-10-25T05:00Z"),
+        ("2026-10-25T00:30Z", "2026-10-24", "2026-10-25T05:00Z"),  # 02:30, the first time
+        ("2026-10-25T01:30Z", "2026-10-24", "2026-10-25T05:00Z"),  # 02:30 again: no second night
+        ("2026-10-25T04:59Z", "2026-10-24", "2026-10-25T05:00Z"),
+        ("2026-10-25T05:00Z", "2026-10-25", "2026-10-26T05:00Z"),  # the close begins the next one
+        ("2026-03-28T23:30Z", "2026-03-28", "2026-03-29T04:00Z"),
+        ("2026-03-29T04:00Z", "2026-03-29", "2026-03-30T04:00Z"),
+    ],
+)
+def test_over_the_change_of_the_clock_a_night_is_one(now: str, key: str, ends: str) -> None:
+    found, resets_us = period_of(Period.NIGHT, us(now), UTC, hours("22:00", "06:00"))
+    assert resets_us is not None
+    assert (found, utc(resets_us)) == (key, ends)
+
+
+def test_without_hours_a_night_is_noon_to_noon() -> None:
+    for text in ("2026-11-22T10:59Z", "2026-11-22T11:00Z", "2026-11-23T10:59Z"):
+        assert night_at(us(text), BERLIN, None) == night_of(us(text), BERLIN)
 
 
 def test_an_instant_is_utc_whatever_the_zone() -> None:

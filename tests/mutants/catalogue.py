@@ -364,7 +364,7 @@ MUTANTS = (
         {"nothing is held while disarmed"},
         Change(
             "scheduler/stages/purse.py",
-            "    return arming.once_night in (None, night_of(now_us, rules.zone).key)\n",
+            "    return arming.once_night in (None, rules.night(now_us).key)\n",
             "    return True\n",
         ),
     ),

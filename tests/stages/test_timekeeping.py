@@ -7,13 +7,14 @@ from datetime import UTC, time
 
 from scheduler.core.job import Earlier
 from scheduler.core.lifecycle import JobEvent
-from scheduler.core.records import ReceivedBatch
+from scheduler.core.records import ArmingRecord, ReceivedBatch
 from scheduler.core.task import Unknown
 from scheduler.core.timing import to_datetime
 from scheduler.core.waits import Rule
 from scheduler.core.windows import Hours
+from scheduler.stages.purse import armed_tonight, night_window
 from scheduler.stages.timekeeping import GROUP, LONGEST_SLEEP_S, Timekeeping
-from tests.support.bench import DONE, Bench, MakeBench
+from tests.support.bench import DONE, PRICE, Bench, MakeBench
 from tests.support.stores import make_batch, make_spec
 
 HOUR_S = 3600
@@ -239,3 +240,44 @@ async def test_a_long_chain_breaks_group_by_group(bench: Bench) -> None:
     assert "timekeeping" in bench.woken
     assert await keeping.step() == 5
     assert await keeping.step() == 0
+
+
+# ------------------------------------------------------------------------------------- the night's own cap
+
+
+async def test_with_hours_of_its_own_the_nights_cap_is_one_from_close_to_close(make_bench: MakeBench) -> None:
+    bench = make_bench(slots=10)
+    bench.kit.rules = bench.rules = replace(bench.rules, hours={"night": NIGHT}, night_hours=NIGHT)
+    await bench.arm(2 * PRICE)
+    await bench.receive(9)
+
+    async def spent_at(hour: int) -> int:
+        while to_datetime(bench.clock.now_us()).hour != hour:
+            bench.pass_s(HOUR_S)
+        await bench.estimate.step()
+        admitted = await bench.admit.step()
+        await bench.send()
+        return admitted
+
+    assert await spent_at(15) == 2, "the afternoon belongs to the night that comes"
+    assert await spent_at(23) == 0
+    assert await spent_at(2) == 0, "midnight is no new night"
+    assert await spent_at(5) == 0
+    assert await spent_at(6) == 2, "its close is the beginning of the next"
+    assert await spent_at(12) == 0, "noon is nothing"
+    rows = await bench.rows("SELECT key, held FROM cap_windows ORDER BY key")
+    assert rows == [
+        ("night/cost/night:2026-11-22/everyone", 2 * PRICE),
+        ("night/cost/night:2026-11-23/everyone", 2 * PRICE),
+    ]
+
+
+async def test_armed_for_this_night_only_is_until_its_hours_close(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.kit.rules = bench.rules = replace(bench.rules, night_hours=NIGHT)
+    now_us = bench.clock.now_us()
+    record = ArmingRecord(10 * PRICE, bench.rules.night(now_us).key, "ada", "", now_us)
+    await bench.store.write(lambda tx: tx.arm(record, night_window(bench.rules, now_us, 10 * PRICE)))
+    for hours_on, armed in ((0, True), (8, True), (15, True), (16, False), (40, False)):
+        found = armed_tonight(record, bench.rules, now_us + hours_on * HOUR_US)
+        assert found == armed, hours_on

@@ -9,7 +9,7 @@ from scheduler.api.desk import Args, Caller, Desk
 from scheduler.core.money import Money, NotMoney
 from scheduler.core.records import ArmingRecord
 from scheduler.core.roles import Role
-from scheduler.core.timing import iso, night_of
+from scheduler.core.timing import iso
 from scheduler.core.views import ChangedView
 from scheduler.errors import UsageError
 from scheduler.ports_store import Tx
@@ -33,7 +33,7 @@ async def arm(desk: Desk, caller: Caller, args: ArmArgs) -> ChangedView:
     except NotMoney as error:
         raise UsageError(str(error), "nightshot arm --night 50.00") from None
     now_us = desk.now_us()
-    night = night_of(now_us, desk.kit.rules.zone)
+    night = desk.kit.rules.night(now_us)
     once = night.key if args.once else None
     record = ArmingRecord(limit.microusd, once, caller.user, args.reason, now_us)
 

@@ -32,7 +32,7 @@ async def status(desk: Desk, caller: Caller, args: StatusArgs) -> StatusView:  #
 
 def _status(desk: Desk, tx: Tx) -> StatusView:
     now_us = desk.now_us()
-    night = night_of(now_us, desk.kit.rules.zone)
+    since = night_of(now_us, desk.kit.rules.zone)  # in the morning people look at the night behind them
     return {
         "as_of": iso(now_us),
         "version": __version__,
@@ -42,7 +42,7 @@ def _status(desk: Desk, tx: Tx) -> StatusView:
         "timezone": desk.timezone,
         "armed": armed_view(tx.arming()),
         "night": _tonight(desk, tx, now_us),
-        "counts": tx.state_counts(night.opens_us),
+        "counts": tx.state_counts(since.opens_us),
         "backends": backend_views(desk, tx, now_us),
         "batches": [batch_view(batch) for batch in tx.latest_batches(BATCHES_SHOWN)],
         "needs_you": _needs(desk, tx, now_us),
@@ -67,7 +67,7 @@ def _tonight(desk: Desk, tx: Tx, now_us: int) -> NightView:
     window = night_window(rules, now_us, arming.night_limit_microusd if arming else 0)
     ((_, books),) = tx.cap_books([window])
     armed = armed_tonight(arming, rules, now_us)
-    return night_view(night_of(now_us, rules.zone), armed, books, tx.in_doubt_use(window.key))
+    return night_view(rules.night(now_us), armed, books, tx.in_doubt_use(window.key))
 
 
 def _stuck_queues(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
