@@ -266,10 +266,10 @@ def _is_idle(kit: Kit, tx: Tx) -> bool:
     if tx.ended_unpublished(1) or tx.broken_needs(1) or (next_us is not None and next_us <= now_us):
         return False
     rules = {name: found for name in tx.waiting_backends() if (found := kit.rules.backend(name))}
-    if any(tx.prices_will_come(name) for name, found in rules.items() if found.enabled):
+    windows = open_windows(kit.rules.hours, now_us)
+    if any(tx.prices_will_come(name, windows) for name, found in rules.items() if found.enabled):
         return False
     loads = tx.fill_loads([BackendLoad(name, r.paid, r.slots) for name, r in rules.items() if r.enabled])
-    windows = open_windows(kit.rules.hours, now_us)
     heads = {load.name: tx.queue_heads(load.name, now_us, load.slots + LOOK_PAST, windows) for load in loads}
     purse = purse_for(tx, [job for jobs in heads.values() for job in jobs], kit.rules, now_us)
     counts = tx.state_counts(since_us=now_us)

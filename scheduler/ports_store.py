@@ -354,8 +354,11 @@ class PeopleTx(ReconcileTx, Protocol):
 
     def first_unpriced(self, backend: str) -> Candidate | None: ...
 
-    def prices_will_come(self, backend: str) -> bool:
-        """True when a job of this backend has no price yet and time alone may bring one."""
+    def prices_will_come(self, backend: str, windows: Sequence[str] = ()) -> bool:
+        """True when a job of this backend has no price yet and time alone may bring one.
+
+        What is parked, or waits for a window that is not among the open ones, is asked about once.
+        """
 
     def jobs_in_state(self, state: JobState, limit: int) -> list[JobRecord]: ...
 

@@ -80,12 +80,13 @@ def _look_up(
     elif (ref := JobRef.parse(name)) is not None:
         return replace(earlier, ref=ref, line=line_of(index, number))
     else:
-        report(index, number, f"after: {_unknown(name, places)}")
+        others = [other for other, there in places.items() if there != [index + 1]]
+        report(index, number, f"after: {_unknown(name, others)}")
     return None
 
 
-def _unknown(name: str, places: dict[str, list[int]]) -> str:
-    close = did_you_mean(name, places)
+def _unknown(name: str, others: Sequence[str]) -> str:
+    close = did_you_mean(name, others)
     guess = f", did you mean '{shortened(close)}'?" if close else ""
     number = "" if close else "; one that is queued already is named by its number, like '12.3'"
     return f"no job of this file is called {shown(name)}{guess}{number}"

@@ -39,7 +39,15 @@ _WAITING_COUNTS = [
 _PRICES_WILL_COME = (
     select(jobs.c.id)
     .where(_WAITING, jobs.c.estimate_microusd.is_(None), jobs.c.backend == bindparam("_backend"))
-    .where(jobs.c.wait_code.is_(None) | (jobs.c.wait_code == "estimate"))
+    .where(
+        # Nobody has asked yet, or it is asked again and may start then.
+        jobs.c.wait_code.is_(None)
+        | (
+            (jobs.c.wait_code == "estimate")
+            & (jobs.c.parked == 0)
+            & jobs.c.window_name.in_(bindparam("_windows", expanding=True))
+        )
+    )
     .limit(1)
 )
 _FIRST_UNPRICED = (
@@ -167,8 +175,9 @@ class People(Publication):
             for name in self.waiting_backends()
         }
 
-    def prices_will_come(self, backend: str) -> bool:
-        return self._run(_PRICES_WILL_COME, {"_backend": backend}).first() is not None
+    def prices_will_come(self, backend: str, windows: Sequence[str] = ()) -> bool:
+        values = {"_backend": backend, "_windows": ["", *windows]}
+        return self._run(_PRICES_WILL_COME, values).first() is not None
 
     def first_unpriced(self, backend: str) -> Candidate | None:
         row = self._run(_FIRST_UNPRICED, {"_backend": backend}).first()

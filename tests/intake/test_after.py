@@ -96,6 +96,10 @@ REFUSED = [
         manifest(a=[], b=["zebra"]),
         "a.json:3: after: no job of this file is called 'zebra'; one that is queued already is named by its number",
     ),
+    (
+        manifest(measure=["mesure"], b=[]),
+        "a.json:2: after: no job of this file is called 'mesure'; one that is",
+    ),
     (manifest(a=[], b=["a", "any:a"]), "a.json:3: after: 'a' is named twice; keep one"),
     (manifest(a=["12", "12"]), "a.json:2: after: '12' is named twice; keep one"),
     (manifest(a=[3]), "a.json:2: after: 3 is not text; put it between quotes"),

@@ -169,3 +169,24 @@ async def test_an_unpriced_job_gets_its_price_whatever_it_waits_for(store: Store
     assert [each.job_id for each in await store.read(lambda tx: tx.unpriced_jobs(BACKEND, NOW_US, 9))] == [
         job
     ]
+
+
+async def test_nobody_waits_for_the_next_answer_about_what_cannot_start_then(store: Store) -> None:
+    """A price that could not be had is asked for again and again: idle is idle all the same."""
+
+    async def will_come(*windows: str) -> bool:
+        return await store.read(lambda tx: tx.prices_will_come(BACKEND, windows))
+
+    for fields, waited_for in (
+        ({}, True),
+        ({"window": "night"}, False),
+        ({"not_before_us": NOW_US + HOUR_US}, False),
+    ):
+        (job,) = await store.write(lambda tx, f=fields: receive_jobs(tx, 1, **f))  # type: ignore[misc]
+        assert await will_come(), "nobody asked yet"
+        await store.write(
+            lambda tx, i=job: tx.postpone_job(i, "estimate", NOW_US + HOUR_US, "no route", NOW_US) and None  # type: ignore[misc]
+        )
+        assert await will_come() == waited_for
+        assert await will_come("night") == (waited_for or "window" in fields)
+        await store.write(lambda tx, i=job: tx.move_job(i, JobEvent.CANCEL, NOW_US, "enough") and None)  # type: ignore[misc]
