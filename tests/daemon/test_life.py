@@ -136,7 +136,10 @@ def test_an_idle_daemon_costs_next_to_nothing(tmp_path: Path) -> None:
 
 
 def test_until_idle_ends_when_there_is_nothing(tmp_path: Path) -> None:
-    assert Daemon(tmp_path / "home").run_until_idle() == 0
+    daemon = Daemon(tmp_path / "home", first_start=True)
+    assert not daemon.home.database.exists()
+    assert daemon.run_until_idle() == 0
+    assert daemon.home.database.exists()
 
 
 def test_until_idle_takes_all_there_is_first(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +20,7 @@ from typing import Any
 from scheduler.client import Client
 from scheduler.errors import NightshotError, Unreachable
 from scheduler.home import Home, make_folders
+from scheduler.store.migrate import upgrade
 
 #: As much as a machine under load may need; a test that passes never waits for so long.
 PATIENCE_S = 60.0
@@ -33,6 +38,17 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "TZ": "UTC", **more}
 
 
+@functools.cache
+def upgraded_database() -> bytes:
+    """The file that a first start makes, which takes longer than everything else of a start."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "new.db"
+        upgrade(f"sqlite:///{path}", Path(folder))
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return path.read_bytes()
+
+
 class Daemon:
     """A home and, between `start` and `kill` or `stop`, a daemon on it."""
 
@@ -43,11 +59,15 @@ class Daemon:
         config: str = "",
         environ: dict[str, str] | None = None,
         prefix: tuple[str, ...] = (),
+        first_start: bool = False,
     ) -> None:
+        """Unless this is about a first start, the home's database is there already, with nothing in it."""
         self.home = Home(root, config_candidates=(root / "nightshot.toml",))
         make_folders(self.home)
         if config:
             (root / "nightshot.toml").write_text(config)
+        if not first_start and not self.home.database.exists():
+            self.home.database.write_bytes(upgraded_database())
         #: Beside the home: a home on a full disk must not silence it.
         self._log_path = root.parent / f"{root.name}.log"
         self._environ = environment(**(environ or {}))
