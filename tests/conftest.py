@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from scheduler.store.open import open_store
 from scheduler.store.postgres import PostgresStore
 from tests.support.databases import Databases, Kind
 from tests.support.skips import ALLOWED_SKIPS, unlisted_skips
+
+# The hundreds of processes that tests start need not compile the program each anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +52,11 @@ async def store(database_url: str) -> AsyncIterator[SqliteStore | PostgresStore]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--nights", type=int, default=200, help="how many simulated nights to live through")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `-n auto` means: one more than there are cores, since many a test waits for something."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
