@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from scheduler.core.clocks import ClockMark
 
 
+def nothing_can_run() -> bool:
+    """Whether no task but the one that asks can go on before somebody moves the clock."""
+    return not asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+
+
 class VirtualClock:
     """The `Clock` port in virtual time: sleepers wake when `advance_to` has come to them, in order.
 

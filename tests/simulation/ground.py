@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, event
 
 from scheduler.core.audit import AuditReport
 from scheduler.store.engine import (
@@ -31,14 +31,16 @@ from scheduler.store.tx import StoreTx
 T = TypeVar("T")
 
 
+#: sqlite3 keeps 128 statements a connection, and a night asks more different ones than that again and again.
+_STATEMENTS_KEPT = 1024
+
+
 class OneThreadStore:
     """The `Store` port on SQLite, answered at once."""
 
-    def __init__(self, writer: Engine, reader: Engine) -> None:
-        self._writer: Connection = writer.connect()
-        self._reader: Connection = reader.connect()
-        refuse_weak_pragmas(self._writer)
-        self._writer.rollback()
+    def __init__(self, writer: Connection, reader: Connection) -> None:
+        self._writer = writer
+        self._reader = reader
 
     async def write(self, work: Callable[[StoreTx], T]) -> T:
         value: T = _only(run_transaction(self._writer, [work]))
@@ -52,8 +54,13 @@ class OneThreadStore:
         return await self.write(work)
 
     async def close(self) -> None:
-        self._writer.close()
-        self._reader.close()
+        """As after a kill: what was not committed is undone. The connections belong to the ground."""
+        self._writer.rollback()
+        self._reader.rollback()
+
+
+def _keep_statements(_dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> None:
+    options["cached_statements"] = _STATEMENTS_KEPT
 
 
 def _only(outcomes: Outcomes) -> Any:
@@ -78,22 +85,40 @@ class Ground:
         self.folder = root / "night"
         self.database = self.folder / "night.db"
         self._backup = self.folder / "backup.db"
-        self._writer = sqlite_engine(str(self.database))
-        self._reader = sqlite_engine(str(self.database), read_only=True)
+        self._engines = (sqlite_engine(str(self.database)), sqlite_engine(str(self.database), read_only=True))
+        for engine in self._engines:
+            event.listen(engine, "do_connect", _keep_statements)
+        self._connections: tuple[Connection, Connection] | None = None
 
     def clear(self) -> None:
         """Make everything new: an upgraded database with nothing in it, and no other file."""
+        self._disconnect()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         shutil.copyfile(self._template, self.database)
 
     def open_store(self) -> OneThreadStore:
-        return OneThreadStore(self._writer, self._reader)
+        """A process's store. SQLite keeps nothing in a connection that a killed process would have lost."""
+        return OneThreadStore(*self._connect())
+
+    def _connect(self) -> tuple[Connection, Connection]:
+        if self._connections is None:
+            writer, reader = (engine.connect() for engine in self._engines)
+            refuse_weak_pragmas(writer)
+            writer.rollback()
+            self._connections = writer, reader
+        return self._connections
+
+    def _disconnect(self) -> None:
+        for connection in self._connections or ():
+            connection.close()
+        self._connections = None
 
     def audit(self) -> AuditReport:
         """Run the program's own full audit beside everything; an expiry not booked yet is no finding."""
-        with self._reader.connect() as connection, connection.begin():
-            return StoreTx(connection).audit(True, 0)
+        _, reader = self._connect()
+        with reader.begin():
+            return StoreTx(reader).audit(True, 0)
 
     def back_up(self) -> None:
         with (
@@ -104,11 +129,13 @@ class Ground:
 
     def restore(self) -> None:
         """Put the backup in the database's place; nothing may have it open."""
+        self._disconnect()
         for left in self.folder.glob("night.db*"):
             left.unlink()
         shutil.copyfile(self._backup, self.database)
 
     def close(self) -> None:
-        self._writer.dispose()
-        self._reader.dispose()
+        self._disconnect()
+        for engine in self._engines:
+            engine.dispose()
         self._place.cleanup()

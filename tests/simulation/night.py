@@ -17,7 +17,7 @@ from scheduler.api.desk import Desk
 from scheduler.core.records import ReceivedBatch
 from scheduler.core.task import RunRequest
 from scheduler.errors import NightshotError
-from tests.simulation.clock import TrueClock, VirtualClock
+from tests.simulation.clock import TrueClock, VirtualClock, nothing_can_run
 from tests.simulation.ground import Ground
 from tests.simulation.invariants import CLOCK_PUT, Books, InvariantBroken, require
 from tests.simulation.limits import Limits
@@ -297,7 +297,8 @@ class Night:
             started = self.process.start_woken()
             if self.busy_hours and self.rng.random() < 0.02:
                 self.process.do(self._act(self.person.do_something))
-            await asyncio.sleep(0)
+            if started or not nothing_can_run():
+                await asyncio.sleep(0)
             moved = started or self.process.life.activity != before
             quiet = 0 if moved else quiet + 1
             steps += bool(moved)
