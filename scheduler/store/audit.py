@@ -27,6 +27,10 @@ from scheduler.store.moves import Moves
 from scheduler.store.schema import accounts, audit_marks, audits, txns
 
 _LAST = select(audits.c.verdict, audits.c.sentence).order_by(audits.c.id.desc()).limit(1)
+_MARKED = select(func.max(audit_marks.c.txn_id))
+_FORGET_MARKS = delete(audit_marks)
+_MARK = insert(audit_marks)
+_SAY = insert(audits)
 _LAST_TXN = select(func.coalesce(func.max(txns.c.id), 0).label("last"))
 _BALANCES = select(accounts.c.id, accounts.c.posted)
 
@@ -43,7 +47,7 @@ class AuditRows(Moves):
 
         It reads and changes nothing, so it can run on a snapshot beside everything else.
         """
-        marked = self._c.execute(select(func.max(audit_marks.c.txn_id))).scalar()
+        marked = self._run(_MARKED).scalar()
         full = full or marked is None
         values = {"since": 0 if full else marked, "now_us": now_us}
         findings, checked = [], []
@@ -81,13 +85,13 @@ class AuditRows(Moves):
         return verdict
 
     def _replace_marks(self, mark: AuditMark) -> None:
-        self._c.execute(delete(audit_marks))
+        self._run(_FORGET_MARKS)
         rows = [
             {"account_id": account, "txn_id": mark.txn_id, "balance": balance}
             for account, balance in mark.balances.items()
         ]
         if rows:
-            self._c.execute(insert(audit_marks), rows)
+            self._run(_MARK, rows)
 
     def begin_audit(self, at_us: int) -> None:
         """Keep paid submission waiting until this process has looked once."""
@@ -114,7 +118,7 @@ class AuditRows(Moves):
 
     def _say(self, verdict: AuditVerdict, sentence: str, actor: str, at_us: int) -> None:
         row = {"verdict": verdict.value, "sentence": sentence, "actor": actor, "at_us": at_us}
-        self._c.execute(insert(audits), row)
+        self._run(_SAY, row)
 
 
 def _plain(value: object) -> object:

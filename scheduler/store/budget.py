@@ -47,6 +47,7 @@ _W, _A, _G = cap_windows.c, accounts.c, grants.c
 _GRANT_ROWS = (
     select(grants, _A.posted, _A.held).join(accounts, _A.id == _G.account_id).order_by(_G.provider, _G.id)
 )
+_EXPIRED = _GRANT_ROWS.where(_G.expires_us <= bindparam("_now"), _A.posted > _A.held)
 _OPEN_WINDOW = or_(_W.resets_us.is_(None), _W.resets_us > bindparam("_now"))
 _IN_DOUBT = (
     select(func.coalesce(func.sum(cap_parts.c.amount), 0))
@@ -166,8 +167,7 @@ class BudgetRows(CapRows, LedgerRows):
         What is held stays until it is settled; a hold that is voided later frees more, which the next call
         takes.
         """
-        due = _GRANT_ROWS.where(_G.expires_us <= now_us, _A.posted > _A.held)
-        found = [_grant_record(row) for row in self._c.execute(due)]
+        found = [_grant_record(row) for row in self._run(_EXPIRED, {"_now": now_us})]
         for record in found:
             number, outside = record.number, _outside(record.grant.provider)
             lines = transfer(Account(AccountKind.GRANT, str(number)), outside, record.free_microcredits)
@@ -275,8 +275,8 @@ class BudgetRows(CapRows, LedgerRows):
             return [], told
         names = sorted({cap.name for cap in caps})
         values = {"_caps": names, "_now": now_us, "_percent": rules.at_percent[0]}
-        rows = self._c.execute(_FULL, values).all()
-        for key, percent in self._c.execute(_TOLD, {"_keys": [row.key for row in rows]}):
+        rows = list(self._run(_FULL, values))
+        for key, percent in self._run(_TOLD, {"_keys": [row.key for row in rows]}) if rows else ():
             told[key].add(percent)
         return rows, told
 

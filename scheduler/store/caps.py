@@ -81,6 +81,19 @@ _RAISE_PART = (
     .values(amount=bindparam("_amount"))
 )
 
+_SAY_LIMIT = insert(cap_limits)
+_LIMIT: Any = bindparam("_limit", type_=BigInteger)
+_USED = _W.held + _W.posted
+#: A limit below what is promised already excuses the difference; nothing new fits until it is used up.
+#: No limit (NULL) is below nothing.
+_SET_LIMIT = update(cap_windows).values(
+    limit_amount=_LIMIT, excused=case((_USED > _LIMIT, _USED - _LIMIT), else_=0)
+)
+_SET_LIMIT_OF_ONE = _SET_LIMIT.where(_W.key == bindparam("_key"))
+_SET_LIMIT_OF_OPEN = _SET_LIMIT.where(
+    _W.cap == bindparam("_cap"), or_(_W.resets_us.is_(None), _W.resets_us > bindparam("_now"))
+)
+
 
 class CapRows(Moves):
     def limits_set(self, caps: Sequence[str]) -> dict[tuple[str, str | None], int | None]:
@@ -185,11 +198,8 @@ class CapRows(Moves):
             "reason": reason,
             "at_us": at_us,
         }
-        self._c.execute(insert(cap_limits), row)
-        still_open = or_(_W.resets_us.is_(None), _W.resets_us > at_us)
-        where = [_W.cap == cap.name, still_open] if window_key is None else [_W.key == window_key]
-        used = _W.held + _W.posted
-        # A limit below what is promised already excuses the difference; nothing new fits until it is used up.
-        excused = 0 if limit is None else case((used > limit, used - limit), else_=0)
-        changed = update(cap_windows).where(*where).values(limit_amount=limit, excused=excused)
-        return self._c.execute(changed).rowcount
+        self._run(_SAY_LIMIT, row)
+        if window_key is not None:
+            return self._run(_SET_LIMIT_OF_ONE, {"_key": window_key, "_limit": limit}).rowcount
+        values = {"_cap": cap.name, "_now": at_us, "_limit": limit}
+        return self._run(_SET_LIMIT_OF_OPEN, values).rowcount

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
 
 from scheduler.core.clocks import ClockMark
 from scheduler.store.intents import NODE
 from scheduler.store.moves import Moves
 from scheduler.store.schema import clock_marks
 
+_MARK = select(clock_marks).where(clock_marks.c.node == bindparam("_node"))
+
 
 class ClockRows(Moves):
     def clock_mark(self) -> ClockMark | None:
-        row = self._c.execute(select(clock_marks).where(clock_marks.c.node == NODE)).first()
+        row = self._run(_MARK, {"_node": NODE}).first()
         return None if row is None else ClockMark(row.wall_us, row.boot_us, row.boot_id)
 
     def set_clock_mark(self, mark: ClockMark) -> None:

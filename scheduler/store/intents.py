@@ -31,6 +31,13 @@ _SINCE = select(attempts.c.intent_sequence, attempts.c.id, attempts.c.state).whe
     ),
 )
 
+_MARK = select(intent_marks).where(_M.node == bindparam("_node"))
+_SEE_JOURNAL = (
+    update(intent_marks)
+    .where(_M.node == bindparam("_node"), _M.journal_epoch < bindparam("_epoch"))
+    .values(journal_epoch=bindparam("_epoch"))
+)
+
 
 class IntentRows(Moves):
     def number_intent(self, attempt_id: str, at_us: int) -> Intent:
@@ -44,7 +51,7 @@ class IntentRows(Moves):
         return Intent(row.epoch, row.sequence, attempt_id, at_us)
 
     def intent_mark(self) -> Mark | None:
-        row = self._c.execute(select(intent_marks).where(_M.node == NODE)).first()
+        row = self._run(_MARK, {"_node": NODE}).first()
         return None if row is None else Mark(row.epoch, row.sequence)
 
     def intents_since(self, epoch: int, first: int) -> dict[int, tuple[str, AttemptState]]:
@@ -54,8 +61,7 @@ class IntentRows(Moves):
     def see_journal_epoch(self, epoch: int) -> None:
         """Remember how far the journal has come, so that the next epoch is above it."""
         self.insert_ignoring(intent_marks, [{"node": NODE, "epoch": 1, "sequence": 0}])
-        newer = _M.journal_epoch < epoch
-        self._c.execute(update(intent_marks).where(_M.node == NODE, newer).values(journal_epoch=epoch))
+        self._run(_SEE_JOURNAL, {"_node": NODE, "_epoch": epoch})
 
     def start_epoch(self) -> int:
         """Begin a new epoch after a person compared what was sent: old numbers say nothing any more."""

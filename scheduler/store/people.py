@@ -72,6 +72,10 @@ _BATCH_COUNTS = (
     .group_by(jobs.c.batch_id, jobs.c.state)
 )
 
+_JOB = job_rows(jobs.c.id == bindparam("_id"))
+_JOB_IDS = select(jobs.c.id).where(jobs.c.batch_id == bindparam("_batch")).order_by(jobs.c.ordinal)
+_JOB_ID = _JOB_IDS.where(jobs.c.ordinal == bindparam("_ordinal"))
+
 
 class People(Publication):
     def latest_batch(self) -> int | None:
@@ -85,13 +89,12 @@ class People(Publication):
         return job_record(row)
 
     def job_record(self, job_id: int) -> JobRecord:
-        return job_record(self._c.execute(job_rows(jobs.c.id == job_id)).one())
+        return job_record(self._run(_JOB, {"_id": job_id}).first())
 
     def job_ids_of(self, ref: JobRef) -> list[int]:
-        statement = select(jobs.c.id).where(jobs.c.batch_id == ref.batch).order_by(jobs.c.ordinal)
-        if ref.ordinal is not None:
-            statement = statement.where(jobs.c.ordinal == ref.ordinal)
-        return list(self._c.execute(statement).scalars())
+        if ref.ordinal is None:
+            return list(self._run(_JOB_IDS, {"_batch": ref.batch}).scalars())
+        return list(self._run(_JOB_ID, {"_batch": ref.batch, "_ordinal": ref.ordinal}).scalars())
 
     def list_jobs(
         self,

@@ -160,7 +160,7 @@ class Publication(Polling):
         return {row.job_id: quote_text(row) for row in self._c.execute(_QUOTES_OF, {"_ids": list(job_ids)})}
 
     def ended_unpublished(self, limit: int) -> list[EndedJob]:
-        rows = self._c.execute(_UNPUBLISHED, {"_limit": limit}).all()
+        rows = list(self._run(_UNPUBLISHED, {"_limit": limit}))
         ids = [row.id for row in rows]
         if not ids:
             return []
