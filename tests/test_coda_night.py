@@ -84,19 +84,11 @@ def make_daemon(tmp_path: Path, server: CodaServer) -> Iterator[Any]:
 
 
 def arm(daemon: Daemon, dollars: str = "5.00") -> None:
-    done = daemon.ask("arm", "--night", dollars, "--reason", "a test")
-    assert done.returncode == 0, done.stderr
-
-
-def shown(daemon: Daemon, job: str) -> dict[str, Any]:
-    done = daemon.ask("show", job, "--json")
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    daemon.told("arm", night=dollars, reason="a test")
 
 
 def gates(daemon: Daemon, job: str) -> dict[str, str]:
-    return {gate["code"]: gate["sentence"] for gate in shown(daemon, job)["gates"]}
+    return {gate["code"]: gate["sentence"] for gate in daemon.told("show", job=job)["gates"]}
 
 
 def rows(daemon: Daemon, sql: str) -> list[tuple[Any, ...]]:
@@ -117,7 +109,8 @@ def test_the_documented_example_waits_until_it_is_armed_and_then_runs(
     assert (server.posts, states(daemon)) == (0, {"waiting": 1})
     assert set(gates(daemon, "1")) == {"disarmed"}
 
-    arm(daemon)
+    armed = daemon.ask("arm", "--night", "5.00", "--reason", "a test")
+    assert armed.returncode == 0, armed.stderr
     assert daemon.run_until_idle() == 0
     assert (server.posts, states(daemon)) == (1, {"completed": 1})
     (folder,) = daemon.result_folders()
@@ -195,7 +188,7 @@ def test_a_person_settles_a_doubt_each_way(make_daemon: Any, server: CodaServer)
     ):
         done = daemon.ask("resolve", job, "--as", outcome, "--reason", f"{outcome} says the page", *more)
         assert done.returncode == 0, done.stderr
-        assert f"{outcome} says the page" in json.dumps(shown(daemon, job)["events"])
+        assert f"{outcome} says the page" in json.dumps(daemon.told("show", job=job)["events"])
     daemon.until(lambda: daemon.states() == {"completed": 2, "failed": 1}, "all have ended")
     assert (server.posts, len(server.bills)) == (4, 3)
     night = daemon.status()["night"]

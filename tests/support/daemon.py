@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from scheduler.client import Client
+from scheduler.daemon import answer_offline
 from scheduler.errors import NightshotError, Unreachable
 from scheduler.home import Home, make_folders
 from scheduler.store.migrate import upgrade
@@ -160,6 +161,12 @@ class Daemon:
 
     def call(self, op: str, **args: Any) -> dict[str, Any]:
         return Client(self.home, 10.0).call(op, args)
+
+    def told(self, op: str, **args: Any) -> dict[str, Any]:
+        """As every command asks: the daemon if one runs, else the store itself; only without a process."""
+        if self._process is not None and self._process.poll() is None:
+            return self.call(op, **args)
+        return answer_offline(self.home, None, op, args)
 
     def status(self) -> dict[str, Any]:
         return self.call("status")
