@@ -19,7 +19,7 @@ from tests.simulation.told import Told
 from tests.support.pretend import FATES
 
 #: Nights of one test: enough that workers share them evenly, few enough that a failure names its neighbours.
-AT_A_TIME = 10
+AT_A_TIME = 5
 #: Deaths that the first sixty nights must have had, or all of them prove less than they say.
 STEPS = (
     "before the commit of Admitting._admit",
