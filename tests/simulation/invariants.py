@@ -109,7 +109,7 @@ class Books:
         if count == self._holds:
             return
         self._holds = count
-        held = self.rows(f"{SENT} ORDER BY h.rowid DESC")
+        held = self.rows(f"{SENT} ORDER BY a.intent_epoch DESC, a.intent_sequence DESC")
         last = held[0]
         arming = self.one("SELECT * FROM armings ORDER BY id DESC LIMIT 1")
         night = self._limits.night_of(last["sent_us"])
