@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from scheduler.core.records import Polled
 from scheduler.core.waits import Before
 from scheduler.core.windows import Occurrence
 
@@ -29,6 +31,14 @@ class TimeTx(Protocol):
 
     def needs_of(self, job_id: int) -> tuple[Before, ...]:
         """What a job still waits for, the first few."""
+
+    def jobs_ahead(
+        self, backend: str, priority: int, job_id: int, now_us: int, limit: int, windows: Sequence[str] = ()
+    ) -> int:
+        """How many jobs stand before this one in its backend's queue, counted up to about `limit`."""
+
+    def polled(self, attempt_id: str) -> Polled | None:
+        """How a task is followed that runs at a provider; None when it does not."""
 
     def put_on_hold(self, job_id: int, actor: str, reason: str, at_us: int) -> bool:
         """Keep a job that is not sent yet from being sent; False: it was sent, has ended, or is on hold."""

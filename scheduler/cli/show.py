@@ -40,7 +40,7 @@ def _show_lines(view: ShowView) -> list[str]:
         lines.append(f"  price      {plain(view['quote'])}")
     lines.append(f"  code       SHA-256 {plain(view['code_sha256'])}")
     for attempt in view["attempts"]:
-        lines += _attempt_lines(attempt)
+        lines += attempt_lines(attempt)
     result = view["result"]
     if result:
         lines.append(f"  result     {plain(result['folder'] or 'being written')}")
@@ -76,7 +76,7 @@ def _gate_lines(gates: list[GateView]) -> list[str]:
     return lines
 
 
-def _attempt_lines(attempt: AttemptView) -> list[str]:
+def attempt_lines(attempt: AttemptView) -> list[str]:
     name = (
         f"{plain(attempt['provider_job_id'])} at the provider"
         if attempt["provider_job_id"]

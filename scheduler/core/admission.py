@@ -125,6 +125,8 @@ class BackendLoad:
     in_flight: int = 0
     in_doubt: int = 0
     exposure_microusd: int = 0
+    #: The oldest job in doubt here; filled in where somebody asks.
+    first_in_doubt: str | None = None
     pauses: tuple[Pause, ...] = ()
     breaker: BreakerState = field(default_factory=BreakerState)
 
@@ -242,7 +244,8 @@ def doubt_gate(load: BackendLoad, limits: DoubtLimits) -> Gate | None:
         f"{load.in_doubt} of at most {limits.doubts} submissions on {load.name} are in doubt "
         f"({Money(load.exposure_microusd)} of at most {Money(limits.exposure_microusd)})"
     )
-    return Gate("doubt", sentence, "nightshot jobs --state in_doubt")
+    first = load.first_in_doubt
+    return Gate("doubt", sentence, f"nightshot why {first}" if first else "nightshot jobs --state in_doubt")
 
 
 def _quote_gates(job: Candidate, purse: Purse, now_us: int) -> list[Gate]:

@@ -134,6 +134,15 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Polled:
+    """How a task at a provider is followed: when it is looked at next, and how often it was so far."""
+
+    next_us: int
+    polls: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResultRecord:
     counts_json: str
     bit_order: str

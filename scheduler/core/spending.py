@@ -99,6 +99,8 @@ class Refusal:
     sentence: str
     fix: str | None = None
     opens_us: int | None = None
+    #: Of a cap: what the job would take of it, in words.
+    needs: str = ""
 
 
 def predicted_credits(quote_microusd: int, cents_per_credit: int) -> Credits:
@@ -176,11 +178,8 @@ def _blocked_caps(
             for amount in (needed, max(book.free, 0), book.limit or 0, needed - max(book.free, 0))
         )
         sentence = f"needs {needs}; {left} of {limit} is free, short by {short}"
-        refusals.append(
-            Refusal(
-                f"cap:{window.cap.name}", sentence, _raise_cap(window, book, needed, label), window.resets_us
-            )
-        )
+        fix = _raise_cap(window, book, needed, label)
+        refusals.append(Refusal(f"cap:{window.cap.name}", sentence, fix, window.resets_us, needs))
     return refusals
 
 

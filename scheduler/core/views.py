@@ -153,6 +153,56 @@ class ShowView(TypedDict):
     code_sha256: str
 
 
+class CheckView(TypedDict):
+    """One of all the checks that a waiting job has to pass."""
+
+    code: str  # as in GateView
+    state: str  # "closed", "open" or "not asked": it cannot be said yet
+    sentence: str
+    opens_at: str | None
+    fix: str | None  # a command that works when pasted, or null
+    fix_by: str | None  # who may give it, when the one who asks may not
+
+
+class OutlookView(TypedDict):
+    #: "never" (unless something is changed), "person", "time", "others" or "turn" while it waits; else
+    #: "sending", "running", "in doubt" or "ended".
+    kind: str
+    sentence: str
+
+
+class AheadView(TypedDict):
+    job: str
+    user: str
+
+
+class PlaceView(TypedDict):
+    position: int  # 1 is the next one
+    at_least: bool  # there may be more before it: nobody counts further
+    ahead: list[AheadView]  # the first ones in the queue
+
+
+class ChoiceView(TypedDict):
+    """One of the things that a person may say about a job in doubt, and only one of them is true."""
+
+    when: str
+    command: str
+    then: str
+
+
+class WhyView(TypedDict):
+    as_of: str
+    daemon: bool  # false when no daemon runs, so that nothing moves
+    job: JobView
+    outlook: OutlookView
+    checks: list[CheckView]  # all of them while it waits, closed ones first; none when it does not
+    place: PlaceView | None  # while it is in its backend's queue
+    attempts: list[AttemptView]
+    events: list[EventView]  # the story of a job that does not wait
+    choices: list[ChoiceView]  # of a job in doubt
+    result: ResultView | None
+
+
 class SubmittedBatch(TypedDict):
     batch: int
     name: str

@@ -61,7 +61,7 @@ _TO_PRICE = with_circuit(
     )
 )
 #: The queue of one backend for one window ("" is any time), without what is parked: the prefix of its index.
-_QUEUED = (
+QUEUED = (
     _WAITING,
     _PRICED_JOB,
     jobs.c.backend == bindparam("_backend"),
@@ -71,7 +71,7 @@ _QUEUED = (
 )
 #: First of their queue, and their quote is too old to be relied on.
 _STALE = (
-    _TO_PRICE.where(*_QUEUED)
+    _TO_PRICE.where(*QUEUED)
     # From the future: the clock was put back, and until it is there again nobody would ask.
     .where(or_(jobs.c.quote_valid_until_us <= bindparam("_now"), jobs.c.quoted_us > bindparam("_now")))
     .order_by(jobs.c.priority.desc(), jobs.c.id)
@@ -149,7 +149,7 @@ _PROMISED = (
 _CANDIDATE = select(*CANDIDATE_COLUMNS).where(jobs.c.id == bindparam("_id"))
 _HEADS = (
     select(*CANDIDATE_COLUMNS)
-    .where(*_QUEUED)
+    .where(*QUEUED)
     .order_by(jobs.c.priority.desc(), jobs.c.id)
     .limit(bindparam("_limit"))
 )

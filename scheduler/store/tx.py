@@ -9,7 +9,8 @@ from scheduler.store.intake import Intake
 from scheduler.store.invoices import InvoiceRows
 from scheduler.store.people import People
 from scheduler.store.timekeeping import TimeRows
+from scheduler.store.turns import TurnRows
 
 
-class StoreTx(Intake, People, Edits, Corrections, ClockRows, InvoiceRows, TimeRows):
+class StoreTx(Intake, People, Edits, Corrections, ClockRows, InvoiceRows, TimeRows, TurnRows):
     """One open transaction; it must not outlive the function it was given to."""

@@ -29,6 +29,7 @@ from scheduler.api.operations import (
     rerun,
     status,
     submit,
+    why,
 )
 from scheduler.errors import NotFound, UsageError
 
@@ -61,6 +62,7 @@ OPERATIONS: dict[str, tuple[type[Args], Operation]] = {
     "show": (jobs.JobArgs, jobs.show),
     "status": (status.StatusArgs, status.status),
     "submit": (submit.SubmitArgs, submit.submit),
+    "why": (jobs.JobArgs, why.why),
 }
 
 

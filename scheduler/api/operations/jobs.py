@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,7 +16,7 @@ from scheduler.api.views import (
     label_of,
     result_view,
 )
-from scheduler.core.admission import BackendLoad, Gate, closed_gates
+from scheduler.api.waiting import look_at
 from scheduler.core.job import JobRef
 from scheduler.core.lifecycle import JobState
 from scheduler.core.records import JobRecord
@@ -25,7 +24,6 @@ from scheduler.core.timing import iso, night_of
 from scheduler.core.views import JobsView, ResultView, ShowView
 from scheduler.errors import NotFound, UsageError
 from scheduler.ports_store import Tx
-from scheduler.stages.purse import purse_for
 
 PAGE = 1000
 
@@ -104,39 +102,20 @@ async def show(desk: Desk, caller: Caller, args: JobArgs) -> ShowView:  # noqa: 
 
 def _show(desk: Desk, tx: Tx, text: str) -> ShowView:
     job = find_job(tx, text)
+    gates = look_at(desk, tx, job).closed if job.state is JobState.WAITING else ()
     return {
         "as_of": iso(desk.now_us()),
         "job": job_view(job),
-        "gates": [gate_view(gate) for gate in _gates(desk, tx, job)],
+        "gates": [gate_view(gate) for gate in gates],
         "quote": tx.quote_of(job.job_id),
         "attempts": [attempt_view(attempt) for attempt in tx.attempts_of(job.job_id)],
         "events": [event_view(event) for event in tx.events_of(job.job_id)],
-        "result": result_view(job, tx.results_of(job.job_id), _folder_of(desk, job)),
+        "result": result_view(job, tx.results_of(job.job_id), folder_of(desk, job)),
         "code_sha256": job.code_sha256,
     }
 
 
-def _gates(desk: Desk, tx: Tx, job: JobRecord) -> tuple[Gate, ...]:
-    """Every closed gate of a waiting job, worked out now by the function that admits."""
-    if job.state is not JobState.WAITING:
-        return ()
-    now_us = desk.now_us()
-    rules = desk.kit.rules.backend(job.backend)
-    if rules is None:
-        fix = "add the provider to nightshot.toml, or cancel the job"
-        return (Gate("backend-offline", f"no provider is configured for {job.backend}: {fix}"),)
-    (load,) = tx.fill_loads([BackendLoad(job.backend, rules.paid, rules.slots)])
-    candidate = tx.candidate_of(job.job_id)
-    if candidate.terms.waiting_on:
-        terms = replace(candidate.terms, before=tx.needs_of(job.job_id))
-        candidate = replace(candidate, terms=terms)
-    purse = purse_for(tx, [candidate], desk.kit.rules, now_us)
-    house = desk.kit.rules
-    gates = closed_gates(candidate, load, purse, house.doubt_limits, now_us, house.hours)
-    return gates or (Gate("turn", "every gate is open: it is about to start, or others are before it"),)
-
-
-def _folder_of(desk: Desk, job: JobRecord) -> Path | None:
+def folder_of(desk: Desk, job: JobRecord) -> Path | None:
     if job.ended_us is None:
         return None
     night = desk.results / night_of(job.ended_us, desk.kit.rules.zone).key
@@ -157,7 +136,7 @@ def _results(desk: Desk, tx: Tx, text: str) -> ResultsView:
     missing: list[str] = []
     for job_id in ids:
         job = tx.job_record(job_id)
-        view = result_view(job, tx.results_of(job_id), _folder_of(desk, job))
+        view = result_view(job, tx.results_of(job_id), folder_of(desk, job))
         if view is None:
             missing.append(
                 f"{label_of(job)} is {job.state.value}" + (f": {job.reason}" if job.reason else "")
