@@ -85,15 +85,15 @@ def _doubted(job: JobRecord, live: AttemptRecord | None) -> str:
 
 
 def _ended(job: JobRecord, attempts: Sequence[AttemptRecord]) -> str:
-    cost = "what it cost is unknown"
-    if job.cost_microusd is not None:
-        cost = f"it cost {Money(job.cost_microusd)}"
-    elif not attempts:
-        cost = "nothing was sent, nothing is owed"
-    evidence = [f"{a.charge.word}: {a.charge.evidence}" for a in attempts if a.charge]
-    how = f" ({evidence[-1]})" if evidence else ""
+    charges = [attempt.charge for attempt in attempts if attempt.charge]
+    how = f" ({charges[-1].word}: {charges[-1].evidence})" if charges else ""
     because = f"; {job.reason}" if job.reason else ""
-    return f"{cost}{how}{because}"
+    if not attempts and not job.cost_microusd:
+        return f"nothing was sent, nothing is owed{because}"
+    if job.cost_microusd is not None:
+        return f"it cost {Money(job.cost_microusd)}{how}{because}"
+    free = charges and all(charge.word == "not charged" for charge in charges)
+    return f"{'it cost nothing' if free else 'what it cost is unknown'}{how}{because}"
 
 
 def choices_of(job: JobRecord, attempts: Sequence[AttemptRecord]) -> list[ChoiceView]:

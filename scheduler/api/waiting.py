@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scheduler.api.desk import Desk
@@ -96,9 +95,6 @@ def _place(tx: Tx, asked: Asked, priority: int) -> Place:
     job, now_us = asked.job, asked.now_us
     windows = open_windows(asked.hours, now_us)
     ahead = tx.jobs_ahead(job.backend, priority, job.job_id, now_us, COUNTED + 1, windows)
-    first = _first(tx.queue_heads(job.backend, now_us, min(ahead, NAMED), windows)) if ahead else ()
+    heads = tx.queue_heads(job.backend, now_us, min(ahead, NAMED), windows) if ahead else []
+    first = tuple((label_of(tx.job_record(head.job_id)), head.user) for head in heads)
     return Place(min(ahead, COUNTED), ahead > COUNTED, first)
-
-
-def _first(heads: Sequence[Candidate]) -> tuple[tuple[str, str], ...]:
-    return tuple((head.label, head.user) for head in heads)

@@ -81,15 +81,14 @@ class Place:
     #: The first of them, each with its user.
     first: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def text(self) -> str:
+    def text(self, backend: str) -> str:
         if not self.ahead:
-            return "it is the first in the queue"
+            return f"it is the first in the queue of {backend}"
         before = f"more than {self.ahead}" if self.more else str(self.ahead)
         jobs = "jobs are" if self.ahead > 1 or self.more else "job is"
         named = ", ".join(f"{label} ({user})" for label, user in self.first)
         rest = " …" if self.ahead > len(self.first) else ""
-        return f"{before} {jobs} before it in the queue" + (f": {named}{rest}" if named else "")
+        return f"{before} {jobs} before it in the queue of {backend}" + (f": {named}{rest}" if named else "")
 
 
 #: Gates that only ask about money; on a free backend nobody asks.
@@ -102,9 +101,10 @@ _OF_THE_PRICE = frozenset({"approval", "drift", "cap:", "credits", "overage"})
 
 def turn_gate(place: Place, backend: str) -> Gate:
     """What a job waits for whose gates are all open."""
+    where = place.text(backend)
     if place.ahead:
-        return Gate("turn", f"every gate is open; {place.text} of {backend}")
-    return Gate("turn", f"every gate is open and {place.text} of {backend}: it is about to start")
+        return Gate("turn", f"every gate is open; {where}")
+    return Gate("turn", f"every gate is open and {where}: it is about to start")
 
 
 def all_checks(asked: Asked, closed: Sequence[Gate], place: Place | None) -> list[Check]:
@@ -117,7 +117,7 @@ def all_checks(asked: Asked, closed: Sequence[Gate], place: Place | None) -> lis
         if code == "cap:" and asked.spends:
             rest += [check for check in _caps(asked) if check.code not in closed_codes]
         elif code == "turn" and code not in closed_codes:
-            where = f"{place.text} of {asked.load.name}" if place else "it is not in the queue yet"
+            where = place.text(asked.load.name) if place else "it is not in the queue yet"
             rest.append(Check(code, Verdict.NOT_ASKED, f"{where}; asked when everything else is open"))
         elif code not in closed_codes:
             rest.append(_found_open(asked, code))
