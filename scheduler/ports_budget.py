@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from scheduler.core.alarms import Alarm, AlarmRules
-from scheduler.core.caps import Cap
+from scheduler.core.caps import Cap, Scope
 from scheduler.core.job import JobSpec
 from scheduler.core.records import (
     CreditPosition,
@@ -58,6 +58,9 @@ class BudgetTx(BookkeepingTx, Protocol):
         """Limits that people set, by cap and window (None: every window); the last one counts."""
 
     def open_windows(self, cap: Cap, now_us: int, limit: int) -> list[WindowRecord]: ...
+
+    def waiting_job_of(self, scope: Scope, who: str) -> int | None:
+        """Some job that waits and whose name in this scope is `who`; None: there is none."""
 
     def open_alarms(self, caps: Sequence[Cap], rules: AlarmRules, now_us: int) -> list[Alarm]: ...
 

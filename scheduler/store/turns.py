@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, func, select
 
-from scheduler.core.lifecycle import AttemptState
+from scheduler.core.caps import Scope
+from scheduler.core.lifecycle import AttemptState, JobState
 from scheduler.core.records import Polled
 from scheduler.store.admission import QUEUED
 from scheduler.store.moves import Moves, is_state
@@ -29,7 +30,28 @@ _POLLED = select(attempts.c.next_poll_us, attempts.c.polls, attempts.c.poll_fail
 )
 
 
+_NAMED = {
+    Scope.USER: jobs.c.user,
+    Scope.PROJECT: jobs.c.project,
+    Scope.BACKEND: jobs.c.backend,
+    Scope.BATCH: cast(jobs.c.batch_id, Text),
+    Scope.JOB: cast(jobs.c.id, Text),
+}
+_WAITING_OF = {
+    scope: select(jobs.c.id)
+    .where(is_state(jobs.c.state, JobState.WAITING), jobs.c.ended_us.is_(None), column == bindparam("_who"))
+    .limit(1)
+    for scope, column in _NAMED.items()
+}
+
+
 class TurnRows(Moves):
+    def waiting_job_of(self, scope: Scope, who: str) -> int | None:
+        if scope not in _WAITING_OF:
+            return None
+        found = self._run(_WAITING_OF[scope], {"_who": who}).scalar()
+        return None if found is None else int(found)
+
     def jobs_ahead(
         self, backend: str, priority: int, job_id: int, now_us: int, limit: int, windows: Sequence[str] = ()
     ) -> int:

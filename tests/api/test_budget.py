@@ -11,7 +11,7 @@ from scheduler.errors import NightshotError, NotAllowed, NotFound, RefusedByBudg
 from scheduler.stages.purse import night_cap
 from tests.api.conftest import Office, Opening
 from tests.support.books import CREDIT, paid_in
-from tests.support.stores import COST, NOW_US, query
+from tests.support.stores import COST, NOW_US, priced_jobs, query
 
 MEMBER = '[caps.member]\nmeasure = "cost"\nscope = "user"\nperiod = "night"\nlimit = "15.00 USD"\n'
 MONTH = '[caps.month]\nmeasure = "cost"\nperiod = "month"\nlimit = "400.00 USD"\n'
@@ -190,6 +190,33 @@ async def test_one_window_can_be_changed_alone(office: Opening) -> None:
         await desk.ask("budget_cap", name="member", limit="30", window=key + "x", reason=WHY)
     with pytest.raises(UsageError, match="a window for each user"):
         await desk.ask("budget_cap", name="member", limit="30", tonight=True, reason=WHY)
+
+
+@pytest.mark.parametrize(
+    ("scope", "period", "key", "none"),
+    [
+        ("user", "night", "c/cost/night:2026-11-22/user:ada", "c/cost/night:2026-11-22/user:bob"),
+        ("user", "night", "c/cost/night:2026-11-22/user:ada", "c/cost/night:2026-11-23/user:ada"),
+        ("backend", "total", "c/cost/total/backend:coda:iqm", "c/cost/total/backend:coda:ionq"),
+        ("batch", "total", "c/cost/total/batch:1", "c/cost/total/batch:2"),
+        ("job", "total", "c/cost/total/job:1", "c/cost/total/job:x"),
+        ("user", "job", "c/cost/job:1/user:ada", "c/cost/job:1/user:bob"),
+    ],
+)
+async def test_a_window_that_a_waiting_job_would_open_can_be_changed_before(
+    office: Opening, scope: str, period: str, key: str, none: str
+) -> None:
+    cap = f'[caps.c]\nmeasure = "cost"\nscope = "{scope}"\nperiod = "{period}"\nlimit = "1.00 USD"\n'
+    desk = await office('[providers.coda]\nkind = "coda"\n' + cap)
+    await desk.ask("arm", night="50.00")
+    await desk.write(priced_jobs)
+    for wrong in (none, "", "c", key.replace("c/", "d/", 1), key + "x"):
+        with pytest.raises(NotFound, match="no open window"):
+            await desk.ask("budget_cap", name="c", limit="2", window=wrong, reason=WHY)
+    before = await desk.ask("show", job="1")
+    assert key in before["gates"][0]["fix"]
+    await desk.ask("budget_cap", name="c", limit="1.30", window=key, reason=WHY)
+    assert [gate["code"] for gate in (await desk.ask("show", job="1"))["gates"]] == ["turn"]
 
 
 async def test_the_nights_cap_is_the_armings(office: Opening) -> None:

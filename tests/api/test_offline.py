@@ -27,6 +27,7 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
     "status": [{}],
     "jobs": [{}, {"state": "in_doubt"}, {"batch": 1}, {"limit": 1}, {"backend": "coda:iqm"}, {"batch": 77}],
     "show": [{"job": "1.1"}, {"job": "1.2"}, {"job": "latest"}, {"job": "9"}],
+    "why": [{"job": "1.1"}, {"job": "1.2"}, {"job": "latest"}, {"job": "9"}],
     "results": [{"job": "1"}, {"job": "1.1"}],
     "backends": [{}],
     "budget": [{}],

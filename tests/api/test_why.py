@@ -60,7 +60,7 @@ def said(view: Any, code: str) -> Any:
 
 async def test_every_gate_is_listed_closed_ones_first_and_each_group_in_order(office: Opening) -> None:
     desk = await office(CODA + SMALL)
-    await desk.write(lambda tx: priced_jobs(tx))
+    await desk.write(priced_jobs)
     await desk.ask("hold", user="ada", jobs=["1"], reason="not yet")
     view = await desk.ask("why", job="1")
     codes = [check["code"] for check in view["checks"]]
@@ -76,7 +76,7 @@ async def test_every_gate_is_listed_closed_ones_first_and_each_group_in_order(of
 
 async def test_why_and_show_name_the_same_gates(office: Opening) -> None:
     desk = await office(CODA + SMALL)
-    await desk.write(lambda tx: priced_jobs(tx))
+    await desk.write(priced_jobs)
     await desk.ask("hold", user="ada", jobs=["1"], reason="not yet")
     view, shown = await desk.ask("why", job="1"), await desk.ask("show", job="1")
     keys = ("code", "sentence", "opens_at", "fix")
@@ -85,9 +85,9 @@ async def test_why_and_show_name_the_same_gates(office: Opening) -> None:
 
 async def test_it_is_worked_out_anew_whatever_was_stored(office: Opening) -> None:
     desk = await office(CODA)
-    job_id = (await desk.write(lambda tx: priced_jobs(tx)))[0]
+    job_id = (await desk.write(priced_jobs))[0]
     until_us = NOW_US + SECOND_US // 2
-    await desk.write(lambda tx: arm(tx))
+    await desk.write(arm)
     await desk.write(lambda tx: tx.postpone_job(job_id, "rate", until_us, "asked to wait", NOW_US))
     assert closed(await desk.ask("why", job="1")) == ["rate"]
     desk.clock.us = until_us
@@ -98,7 +98,7 @@ async def test_it_is_worked_out_anew_whatever_was_stored(office: Opening) -> Non
 
 async def test_without_a_price_nobody_says_that_the_money_is_there(office: Opening) -> None:
     desk = await office(CODA + SMALL)
-    await desk.write(lambda tx: receive_jobs(tx))
+    await desk.write(receive_jobs)
     view = await desk.ask("why", job="1")
     assert closed(view) == ["disarmed", "estimate"]
     unknown = [check["code"] for check in view["checks"] if check["state"] == "not asked"]
@@ -120,7 +120,7 @@ async def test_on_a_free_backend_the_money_checks_say_so(office: Opening) -> Non
 async def test_passed_checks_show_the_figures_that_were_looked_at(office: Opening) -> None:
     desk = await office(CODA + SMALL.replace("1.00", "9.00"))
     await desk.write(lambda tx: arm(tx, 10 * COST))
-    await desk.write(lambda tx: priced_jobs(tx))
+    await desk.write(priced_jobs)
     await desk.ask("budget_grant", credits="5", provider="coda", reason="r")
     view = await desk.ask("why", job="1")
     assert said(view, "disarmed")["sentence"] == "armed with $13.00 a night"
@@ -132,16 +132,16 @@ async def test_passed_checks_show_the_figures_that_were_looked_at(office: Openin
 
 async def test_what_admitted_jobs_were_promised_is_not_free_any_more(office: Opening) -> None:
     desk = await office(CODA + SMALL.replace("1.00", "2.00"))
-    await desk.write(lambda tx: arm(tx))
+    await desk.write(arm)
     await desk.write(lambda tx: attempt_in(tx, AttemptState.PREPARED) and None)
-    await desk.write(lambda tx: priced_jobs(tx))
+    await desk.write(priced_jobs)
     assert closed(await desk.ask("why", job="2")) == ["cap:small"], "no hold stands for 1 yet"
 
 
 async def test_a_backend_that_is_switched_off_or_gone_is_said_to_be(office: Opening) -> None:
     desk = await office(CODA + '[backends."coda:iqm"]\nenabled = false\n')
-    await desk.write(lambda tx: arm(tx))
-    await desk.write(lambda tx: priced_jobs(tx))
+    await desk.write(arm)
+    await desk.write(priced_jobs)
     await desk.write(lambda tx: priced_jobs(tx, backend="gone:iqm"))
     view = await desk.ask("why", job="1")
     assert (view["outlook"]["kind"], closed(view)) == ("never", ["breaker"])
@@ -170,7 +170,7 @@ async def test_a_fix_says_who_may_when_you_may_not(
     office: Opening, user: str, code: str, who: str | None
 ) -> None:
     desk = await office(CODA + SMALL + '[approval]\nabove = "1.00 USD"\n')
-    await desk.write(lambda tx: priced_jobs(tx))
+    await desk.write(priced_jobs)
     await desk.ask("hold", user="approver", jobs=["1"], reason="r")
     await desk.ask("release", user="approver", jobs=["1"])
     await desk.write(lambda tx: tx.put_on_hold(1, "keeper", "r", NOW_US))
@@ -182,7 +182,7 @@ async def test_a_fix_says_who_may_when_you_may_not(
 
 async def test_a_job_knows_its_place_and_who_is_in_front(office: Opening) -> None:
     desk = await office(CODA)
-    await desk.write(lambda tx: arm(tx))
+    await desk.write(arm)
 
     def fill(tx: StoreTx) -> None:
         for user, priority in (("ada", 0), ("bob", 5), ("cleo", 0), ("dan", -1), ("eve", 0)):
@@ -243,7 +243,7 @@ async def test_what_can_never_run_says_so_first(
     office: Opening, config: str, seed: Seeding, says: str
 ) -> None:
     desk = await office(CODA + config)
-    await desk.write(lambda tx: arm(tx))
+    await desk.write(arm)
     await desk.write(lambda tx: seed(tx) and None)
     outlook = (await desk.ask("why", job="1"))["outlook"]
     assert outlook["kind"] == "never"
@@ -258,13 +258,13 @@ async def test_a_person_a_time_or_others_are_waited_for(office: Opening) -> None
         "kind": "person",
         "sentence": "it waits for a person (disarmed)",
     }
-    await desk.write(lambda tx: arm(tx))
+    await desk.write(arm)
     assert (await desk.ask("why", job="1"))["outlook"] == {
         "kind": "time",
         "sentence": "it waits until 2026-11-22T21:00:00.000Z",
     }
     desk.clock.us = NOW_US + 2 * SECOND_US
-    await desk.write(lambda tx: priced_jobs(tx))
+    await desk.write(priced_jobs)
     assert (await desk.ask("why", job="2"))["outlook"] == {
         "kind": "others",
         "sentence": "it waits for estimate, which nobody has to open",
@@ -327,14 +327,14 @@ async def test_what_was_never_sent_cost_nothing(office: Opening, event: JobEvent
 async def test_a_doubt_is_named_by_the_job_that_waits_for_it(office: Opening) -> None:
     desk = await office(CODA + "[breaker]\ndoubts = 1\n")
     await desk.write(lambda tx: attempt_in(tx, AttemptState.IN_DOUBT) and None)
-    await desk.write(lambda tx: priced_jobs(tx))
+    await desk.write(priced_jobs)
     assert said(await desk.ask("why", job="2"), "doubt")["fix"] == "nightshot why 1"
 
 
 async def test_a_pause_of_the_whole_account_is_a_closed_check(office: Opening) -> None:
     desk = await office(CODA)
-    await desk.write(lambda tx: arm(tx))
-    await desk.write(lambda tx: priced_jobs(tx))
+    await desk.write(arm)
+    await desk.write(priced_jobs)
     await desk.write(lambda tx: tx.pause_backend("coda", Pause("clock", "it jumped"), NOW_US))
     view = await desk.ask("why", job="1")
     assert said(view, "clock")["fix"] == "nightshot backends resume coda --gate clock --reason '…'"

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import event
 
 from scheduler.core.admission import BackendLoad
+from scheduler.core.caps import Scope
 from scheduler.core.job import Earlier
 from scheduler.core.lifecycle import AttemptState, JobEvent, JobState
 from scheduler.core.waits import Rule
@@ -53,6 +54,11 @@ WANTED: dict[str, tuple[Callable[[StoreTx], Any], set[str]]] = {
     "in doubt": (lambda tx: tx.jobs_in_state(JobState.IN_DOUBT, 10), {"ix_jobs_open"}),
     "stale heads": (lambda tx: tx.stale_heads(BACKEND, LATER_US, 50), {"ix_jobs_ready"}),
     "heads of windows": (lambda tx: tx.queue_heads(BACKEND, NOW_US, 50, ("night",)), {"ix_jobs_ready"}),
+    "place in the queue": (
+        lambda tx: tx.jobs_ahead(BACKEND, 0, HISTORY + 5, NOW_US, 50, ("night",)),
+        {"ix_jobs_ready"},
+    ),
+    "who would open a window": (lambda tx: tx.waiting_job_of(Scope.USER, "nobody"), {"ix_jobs_open"}),
     "sleepers": (lambda tx: tx.wake_sleepers(LATER_US, 50), {"ix_jobs_asleep"}),
     "overdue": (lambda tx: tx.overdue_jobs(LATER_US, 50), {"ix_jobs_deadline"}),
     "next time": (lambda tx: tx.next_time_us(), {"ix_jobs_asleep", "ix_jobs_deadline"}),

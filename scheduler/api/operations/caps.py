@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from scheduler.api.desk import Args, Caller, Desk, reason_of
 from scheduler.api.operations.budget import current_window
-from scheduler.core.caps import Cap, CapBooks, Period, amount_text, read_limit
+from scheduler.core.caps import Cap, CapBooks, Period, Scope, amount_text, read_limit, window_of
 from scheduler.core.money import NotMoney
 from scheduler.core.records import WindowRecord
 from scheduler.core.roles import Role
@@ -77,7 +77,8 @@ def _window_key(tx: Tx, cap: Cap, args: CapArgs, now_us: int) -> str | None:
     current = current_window(cap, now_us)
     if args.window is not None:
         known = {window.key for window in tx.open_windows(cap, now_us, 1_000_000)}
-        if args.window not in known | ({current.key} if current else set()):
+        known |= {current.key} if current else set()
+        if args.window not in known and not _will_open(tx, cap, args.window, now_us):
             raise NotFound(
                 f"cap {cap.name} has no open window {args.window!r}", "nightshot budget names them"
             )
@@ -95,6 +96,19 @@ def _window_key(tx: Tx, cap: Cap, args: CapArgs, now_us: int) -> str | None:
             f"name the one that is meant: nightshot budget cap {cap.name} … --window KEY",
         )
     return current.key
+
+
+def _will_open(tx: Tx, cap: Cap, key: str, now_us: int) -> bool:
+    """Whether a job waits that would be the first to use this window: its limit may be set before."""
+    period, _, whose = key.removeprefix(f"{cap.name}/{cap.measure}/").partition("/")
+    if cap.period is Period.JOB:
+        job_id = tx.waiting_job_of(Scope.JOB, period.partition(":")[2])
+    else:
+        job_id = tx.waiting_job_of(cap.scope, whose.partition(":")[2])
+    if job_id is None:
+        return False
+    window = window_of(cap, tx.candidate_of(job_id).spender, now_us)
+    return window is not None and window.key == key
 
 
 def _told(tx: Tx, cap: Cap, limit: int | None, key: str | None, now_us: int) -> list[str]:
