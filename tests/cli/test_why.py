@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +17,13 @@ from scheduler.core.audit import AuditReport, Finding
 from scheduler.core.breaker import BreakerRules, Trouble
 from scheduler.core.lifecycle import AttemptState
 from scheduler.core.records import NewGrant, Quote
-from scheduler.home import Home
+from scheduler.home import Home, make_folders
 from scheduler.store.engine import SqliteStore
+from scheduler.store.revision import sqlite_path
 from scheduler.store.tx import StoreTx
 from tests.cli.conftest import Command, Done
 from tests.support.control_server import ControlServer
+from tests.support.databases import Databases
 from tests.support.stores import BACKEND, COST, attempt_in, make_batch, make_spec
 from tests.support.views import AS_OF, job_view
 
@@ -182,7 +184,6 @@ def cap(name: str, limit: str, measure: str = "cost", scope: str = "everyone", p
     )
 
 
-ARM = ("arm", "--night", "50.00")
 #: gate -> configuration, and what has happened; every gate is armed but the first.
 CASES: dict[str, tuple[str, str, Seed]] = {
     "disarmed": ("disarmed", "", waiting),
@@ -237,20 +238,32 @@ def closed_checks(nightshot: Command, job: str = "latest") -> dict[str, dict[str
     return {check["code"]: check for check in checks if check["state"] == "closed"}
 
 
-def house(nightshot: Command, home: Home, config: str, seed: Seed, *, armed: bool) -> None:
-    home.root.mkdir(parents=True, exist_ok=True)
-    (home.root / "nightshot.toml").write_text(CODA + config)
-    done = nightshot(*ARM) if armed else nightshot("status")
-    assert done.code == 0, done.err
-    store_of(home, lambda tx: seed(tx, now_us()))
+House = Callable[..., None]
+
+
+@pytest.fixture
+def house(nightshot: Command, home: Home, databases: Databases) -> House:
+    """A home without a daemon in which something has happened."""
+
+    def build(config: str, seed: Seed, *, armed: bool = True) -> None:
+        make_folders(home)
+        (home.root / "nightshot.toml").write_text(CODA + config)
+        upgraded = sqlite_path(databases.make("sqlite", home.root))
+        assert upgraded is not None
+        shutil.move(upgraded, home.database)
+        if armed:
+            assert nightshot("arm", "--night", "50.00").code == 0
+        store_of(home, lambda tx: seed(tx, now_us()))
+
+    return build
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_fix_works_when_it_is_pasted(
-    nightshot: Command, home: Home, paste: Callable[[str], Done], case: str
+    nightshot: Command, house: House, paste: Callable[[str], Done], case: str
 ) -> None:
     code, config, seed = CASES[case]
-    house(nightshot, home, config, seed, armed=code != "disarmed")
+    house(config, seed, armed=code != "disarmed")
     before = closed_checks(nightshot)
     assert list(before) == [code]
     done = paste(before[code]["fix"])
@@ -259,14 +272,14 @@ def test_a_fix_works_when_it_is_pasted(
 
 
 def test_several_fixes_one_after_the_other_leave_nothing_closed(
-    nightshot: Command, home: Home, paste: Callable[[str], Done]
+    nightshot: Command, house: House, paste: Callable[[str], Done]
 ) -> None:
     def seed(tx: StoreTx, at_us: int) -> None:
         risen(tx, at_us)
         tx.put_on_hold(1, "bob", "not yet", at_us)
         tx.record_breaker(BACKEND, Trouble.CREDENTIALS, at_us, BreakerRules())
 
-    house(nightshot, home, cap("month", "1.00 USD"), seed, armed=False)
+    house(cap("month", "1.00 USD"), seed, armed=False)
     assert list(closed_checks(nightshot)) == ["disarmed", "held", "breaker", "drift", "cap:month"]
     pasted = []
     while True:
@@ -281,17 +294,16 @@ def test_several_fixes_one_after_the_other_leave_nothing_closed(
 
 
 @pytest.fixture
-def doubted(nightshot: Command, home: Home) -> Home:
+def doubted(house: House) -> None:
     def seed(tx: StoreTx, at_us: int) -> None:
         attempt_in(tx, AttemptState.IN_DOUBT)
         waiting(tx, at_us)
 
-    house(nightshot, home, "[breaker]\ndoubts = 1\n", seed, armed=True)
-    return home
+    house("[breaker]\ndoubts = 1\n", seed)
 
 
 def test_the_fix_of_a_doubt_leads_to_the_verdict_and_that_opens_it(
-    nightshot: Command, doubted: Home, paste: Callable[[str], Done]
+    nightshot: Command, doubted: None, paste: Callable[[str], Done]
 ) -> None:
     (doubt,) = closed_checks(nightshot, "2").values()
     assert doubt["code"] == "doubt"
@@ -306,7 +318,7 @@ def test_the_fix_of_a_doubt_leads_to_the_verdict_and_that_opens_it(
 
 
 def test_a_verdict_that_could_pay_twice_does_nothing_before_the_person_wrote_what_they_know(
-    nightshot: Command, doubted: Home, paste: Callable[[str], Done]
+    nightshot: Command, doubted: None, paste: Callable[[str], Done]
 ) -> None:
     view = json.loads(nightshot("why", "1", "--json").out)
     accepted, not_sent, _ = (choice["command"] for choice in view["choices"])
@@ -317,7 +329,7 @@ def test_a_verdict_that_could_pay_twice_does_nothing_before_the_person_wrote_wha
 
 
 def test_an_accepted_doubt_needs_only_its_id(
-    nightshot: Command, doubted: Home, paste: Callable[[str], Done]
+    nightshot: Command, doubted: None, paste: Callable[[str], Done]
 ) -> None:
     view = json.loads(nightshot("why", "1", "--json").out)
     assert paste(f"{view['choices'][0]['command']} p-4711").code == 0
@@ -326,6 +338,6 @@ def test_an_accepted_doubt_needs_only_its_id(
     assert "it runs as p-4711 at coda:iqm" in view["outlook"]["sentence"]
 
 
-def test_without_a_daemon_it_says_that_nothing_moves(nightshot: Command, home: Home, tmp_path: Path) -> None:
-    house(nightshot, home, "", waiting, armed=True)
+def test_without_a_daemon_it_says_that_nothing_moves(nightshot: Command, house: House) -> None:
+    house("", waiting)
     assert "No daemon runs, so nothing moves: nightshot run\n" in nightshot("why", "1").out
