@@ -77,7 +77,8 @@ def _followed(tx: Tx, job: JobRecord, live: AttemptRecord | None) -> str:
 
 
 def _doubted(job: JobRecord, live: AttemptRecord | None) -> str:
-    reason = (job.reason or "the answer was lost").removeprefix("in doubt: ")
+    told = (live.reason if live is not None else None) or job.reason or "the answer was lost"
+    reason = told.removeprefix("in doubt: ")
     held = ""
     if live is not None and live.hold_microusd is not None:
         held = f"; {Money(live.hold_microusd)} stay reserved until a person says what happened"

@@ -179,7 +179,10 @@ def _blocked_caps(
         )
         sentence = f"needs {needs}; {left} of {limit} is free, short by {short}"
         fix = _raise_cap(window, book, needed, label)
-        refusals.append(Refusal(f"cap:{window.cap.name}", sentence, fix, window.resets_us, needs))
+        # A window that begins anew opens nothing for what is above the whole of it.
+        fits_anew = window.cap.limit is None or needed <= window.cap.limit
+        opens_us = window.resets_us if fits_anew else None
+        refusals.append(Refusal(f"cap:{window.cap.name}", sentence, fix, opens_us, needs))
     return refusals
 
 

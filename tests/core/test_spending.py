@@ -247,6 +247,16 @@ def test_a_full_cap_names_the_command_that_makes_room_and_no_more(cap: Cap, fix:
     assert refusal.opens_us == window.resets_us
 
 
+def test_a_new_night_opens_nothing_for_what_is_above_the_whole_of_its_cap() -> None:
+    (window,) = windows(NIGHT)
+    wish = replace(WISH, quote_microusd=10 * MICRO)
+    for limit, opens_us in ((10 * MICRO, window.resets_us), (10 * MICRO - 1, None), (None, window.resets_us)):
+        tonight = replace(window, cap=replace(NIGHT, limit=limit))
+        books = {window.key: CapBooks(window.key, MICRO)}
+        _, (refusal,) = plan_spending(wish, [tonight], Funds(books), RULES, NOW_US)
+        assert refusal.opens_us == opens_us
+
+
 def test_every_refusal_is_named_at_once() -> None:
     rules = SpendingRules(overage=asks, approval_above_microusd=0)
     found = plan(replace(NIGHT, limit=1), replace(RUNS, limit=0), grants=(grant(1, 1),), rules=rules)
