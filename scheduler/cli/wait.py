@@ -107,7 +107,7 @@ def _stuck_reason(where: Where, open_jobs: list[dict[str, Any]]) -> tuple[str, s
     if doubted:
         reason = (
             f"{doubted['job']} is in doubt: {doubted['reason'] or 'nobody knows whether it was taken'}",
-            f"Find out at the provider, then: nightshot resolve {doubted['job']} --as … --reason …",
+            f"What a person has to do: nightshot why {doubted['job']}",
         )
     waiting = [job for job in open_jobs if job["state"] == "waiting"]
     if len(waiting) > LOOKED_AT:

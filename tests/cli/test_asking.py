@@ -28,7 +28,7 @@ def test_status_puts_what_needs_you_last(nightshot: Command, server: ControlServ
     assert lines[0] == "Nightshot 0.1.0 · daemon running (pid 4711) · 22 Nov 21:41:07 CET"
     assert "not armed" in lines[2]
     assert lines[3] == "Jobs      12 waiting · 1 in doubt"
-    assert "nightshot resolve 12.3" in lines[-1]
+    assert "nightshot why 12.3" in lines[-1]
 
 
 def test_status_shows_tonights_bar(nightshot: Command, server: ControlServer) -> None:
@@ -209,7 +209,7 @@ def test_wait_ends_with_6_when_a_job_is_in_doubt(nightshot: Command, server: Con
     _jobs(server, [dict(job_view(state="in_doubt", reason="no reply"))])
     done = nightshot("wait", "12")
     assert done.code == 6
-    assert "nightshot resolve 12" in done.err
+    assert "nightshot why 12" in done.err
 
 
 @pytest.mark.parametrize(("gate", "code"), [("disarmed", 6), ("slots", 124)])

@@ -91,7 +91,7 @@ def status_view(**changed: Any) -> StatusView:
                 "what": "in doubt",
                 "job": "12.3",
                 "sentence": "no reply within 120 s",
-                "fix": "look at the provider's pages, then: nightshot resolve 12.3 --as … --reason …",
+                "fix": "nightshot why 12.3",
             }
         ],
     }

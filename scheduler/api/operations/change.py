@@ -80,9 +80,7 @@ def _cancel(
             told = "which knows no cancel: it will be paid, and its result is kept"
             unchanged.append(f"{label} runs at {job.backend}, {told}")
         case JobState.IN_DOUBT:
-            unchanged.append(
-                f"{label} is in doubt: say what happened first: nightshot resolve {label} --as … --reason …"
-            )
+            unchanged.append(f"{label} is in doubt: say what happened first; how: nightshot why {label}")
         case _:
             unchanged.append(f"{label} has ended already: it is {job.state.value}")
 

@@ -97,8 +97,8 @@ def _needs(desk: Desk, tx: Tx, now_us: int) -> list[NeedView]:
     needs: list[NeedView] = []
     for job in tx.jobs_in_state(JobState.IN_DOUBT, NEEDS_SHOWN):
         label = label_of(job)
-        # No verdict is suggested: "not-sent" pasted without looking would pay a second time.
-        fix = f"look at the provider's pages, then: nightshot resolve {label} --as … --reason …"
+        # No verdict is suggested: "not-sent" pasted without looking would pay a second time. `why` says how.
+        fix = f"nightshot why {label}"
         sentence = (job.reason or "nobody knows whether it was taken").removeprefix("in doubt: ")
         needs.append({"what": "in doubt", "job": label, "sentence": sentence, "fix": fix})
     for job, reason in tx.oldest_troubled_polls(TROUBLED_POLLS, NEEDS_SHOWN):
