@@ -8,7 +8,7 @@ from typing import assert_never
 from scheduler.api.desk import Desk
 from scheduler.api.views import label_of
 from scheduler.api.waiting import look_at
-from scheduler.core.admission import money_gates
+from scheduler.core.admission import Gate, judge_money
 from scheduler.core.lifecycle import ATTEMPT_LIVE, AttemptState, JobState
 from scheduler.core.money import Money
 from scheduler.core.records import AttemptRecord, JobRecord
@@ -54,9 +54,9 @@ def _refused_now(desk: Desk, tx: Tx, job: JobRecord) -> list[str]:
     """What the last questions before its intent would answer now."""
     asked = look_at(desk, tx, job).asked
     refused = last_refusal(asked.job.terms, asked.hours, asked.now_us)
-    gates = []
+    gates: list[Gate] = []
     if asked.load.paid:
-        gates = money_gates(asked.job, asked.load, asked.purse, asked.limits, asked.now_us)
+        _, gates = judge_money(asked.job, asked.load, asked.purse, asked.limits, asked.now_us)
     return [*([refused] if refused else []), *(gate.sentence for gate in gates)]
 
 
