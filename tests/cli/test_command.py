@@ -128,11 +128,15 @@ def test_interrupting_is_one_line(home: Home, server: ControlServer) -> None:
         return {}
 
     server.answers["status"] = hang
-    command = subprocess.Popen([*RUN, "--home", str(home.root), "status"], stderr=subprocess.PIPE, text=True)
-    assert asked.wait(30)
-    command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=30)
-    go_on.set()
+    # A test run in the background of a shell ignores the signal, and so would its children.
+    as_in_a_terminal = ["env", "--default-signal=INT", *RUN, "--home", str(home.root), "status"]
+    with subprocess.Popen(as_in_a_terminal, stderr=subprocess.PIPE, text=True) as command:
+        try:
+            assert asked.wait(30)
+            command.send_signal(signal.SIGINT)
+            _, err = command.communicate(timeout=30)
+        finally:
+            go_on.set()
     assert (command.returncode, err.strip()) == (130, "nightshot: interrupted")
 
 
