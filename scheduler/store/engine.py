@@ -170,9 +170,9 @@ def _opened(connection: Connection, begin: str) -> Iterator[Say]:
         else:
             say("COMMIT")
     except BaseException:
-        if connection.in_transaction():
-            connection.rollback()
-        elif driver.in_transaction:  # a full disk has rolled it back already
+        # Always: after a commit that failed SQLAlchemy is in no transaction, and yet begins no other before this.
+        connection.rollback()
+        if driver.in_transaction:  # it never heard of it; and a full disk has rolled it back already
             say("ROLLBACK")
         raise
 

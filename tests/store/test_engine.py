@@ -302,6 +302,31 @@ async def test_on_a_full_disk_every_waiter_may_try_again_and_nothing_is_half_don
     assert await names(store) == {"small", *(f"m{n}" for n in range(5))}
 
 
+@pytest.mark.parametrize("past_sqlalchemy", [False, True])
+async def test_a_commit_that_fails_leaves_a_store_that_works(
+    tmp_path: Path, databases: Databases, past_sqlalchemy: bool
+) -> None:
+    """A disk that fills up at the commit must not end the one connection that writes, for good."""
+    store = open_store(await asyncio.to_thread(databases.make, "sqlite", tmp_path))
+
+    def orphan(tx: StoreTx) -> None:
+        if past_sqlalchemy:
+            assert tx._driver is not None
+            tx._driver.execute("PRAGMA defer_foreign_keys = ON")
+            tx._driver.execute("INSERT INTO parts (job_id, ordinal, shots) VALUES (4711, 1, 1)")
+        else:
+            tx._c.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+            tx._c.exec_driver_sql("INSERT INTO parts (job_id, ordinal, shots) VALUES (4711, 1, 1)")
+
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        await store.write(orphan)
+    await store.write(insert("past SQLAlchemy"))
+    await store.write(lambda tx: receive_jobs(tx, 1))  # and through it
+    assert await names(store) == {"past SQLAlchemy"}
+    assert await store.read(query("SELECT job_id FROM parts")) == [(1,)]
+    await store.close()
+
+
 async def test_a_locked_file_is_weather(tmp_path: Path, databases: Databases) -> None:
     url = await asyncio.to_thread(databases.make, "sqlite", tmp_path)
     store = open_store(url)
