@@ -170,7 +170,7 @@ def _opened(connection: Connection, begin: str) -> Iterator[Say]:
         else:
             say("COMMIT")
     except BaseException:
-        # Always: after a commit that failed SQLAlchemy is in no transaction, and yet begins no other before this.
+        # Always: after a failed commit SQLAlchemy says it is in none, and yet begins no other before this.
         connection.rollback()
         if driver.in_transaction:  # it never heard of it; and a full disk has rolled it back already
             say("ROLLBACK")

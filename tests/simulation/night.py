@@ -390,6 +390,7 @@ class Night:
             lambda desk: person.grant(desk, "100000", "blind"),
             lambda desk: person.grant(desk, "100000", "open"),
             lambda desk: person.approve(desk, everything=True),
+            person.raise_own_caps,
             person.resume,
             lambda desk: person.resolve(desk, write_off=False),
         ]

@@ -142,6 +142,17 @@ class Person:
         await answer(desk, ADA, "edit", given)
         return f"edit {given}"
 
+    async def raise_own_caps(self, desk: Desk) -> str:
+        """A failed try was paid, and what is left of the job's own cap may be too little for the next."""
+        jobs = self._books.rows(
+            "SELECT batch_id, ordinal FROM jobs j WHERE state = 'waiting' AND cap_microusd < 100000000"
+            " AND EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = j.id AND a.state = 'failed') ORDER BY id"
+        )
+        for job in jobs:
+            given = {"job": f"{job['batch_id']}.{job['ordinal']}", "cap": "100.00"}
+            await answer(desk, ADA, "edit", given)
+        return f"own caps {len(jobs)}"
+
     async def resume(self, desk: Desk) -> str:
         rows = self._books.rows(
             "SELECT backend, code FROM pauses UNION SELECT backend, 'breaker' FROM breakers"
