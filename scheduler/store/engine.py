@@ -198,8 +198,8 @@ def run_transaction(connection: Connection, works: Iterable[Work]) -> Outcomes:
         failure = as_try_again(error) if is_weather(error) else error
         return [(None, failure)] * max(1, taken)
     except Exception as error:  # noqa: BLE001
-        # Only the first one's own exception gets here: it rolled the transaction back, alone in it.
-        return [(None, error)]
+        # The first one's own, mostly, alone in its transaction; or the commit's, and then it is everybody's.
+        return [(None, error)] * max(1, taken)
 
 
 Waiter = tuple[Work, "asyncio.Future[Any]"]

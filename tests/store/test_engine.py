@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
 from scheduler.errors import SettingsError, TryAgain
 from scheduler.ports_store import Store
-from scheduler.store.engine import SqliteStore, refuse_weak_pragmas
+from scheduler.store.engine import SqliteStore, refuse_weak_pragmas, run_transaction, sqlite_engine
 from scheduler.store.open import open_store
 from scheduler.store.postgres import PostgresStore
 from scheduler.store.tx import StoreTx
@@ -300,6 +300,22 @@ async def test_on_a_full_disk_every_waiter_may_try_again_and_nothing_is_half_don
     await store.write(clear)
     await store.write(big_batch)
     assert await names(store) == {"small", *(f"m{n}" for n in range(5))}
+
+
+async def test_whatever_a_commit_fails_with_everybody_of_its_group_is_told(
+    tmp_path: Path, databases: Databases
+) -> None:
+    """A waiter without an answer would wait for ever: a submission's outcome, perhaps."""
+    engine = sqlite_engine((await asyncio.to_thread(databases.make, "sqlite", tmp_path))[len("sqlite:///") :])
+
+    @event.listens_for(engine, "commit")
+    def no_memory(_connection: Connection) -> None:
+        raise MemoryError("at the commit")
+
+    with engine.connect() as connection:
+        outcomes = run_transaction(connection, [insert("a"), insert("b"), insert("c")])
+    assert [(value, type(error)) for value, error in outcomes] == [(None, MemoryError)] * 3
+    engine.dispose()
 
 
 @pytest.mark.parametrize("past_sqlalchemy", [False, True])
